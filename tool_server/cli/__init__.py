@@ -1,0 +1,1 @@
+"""The `bursar` command line: above every other room, imported by none."""

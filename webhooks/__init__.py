@@ -1,0 +1,1 @@
+"""The web application: the webhooks that providers send and the console that operators sign in to."""

@@ -1,1 +1,1 @@
-"""The policy language and its decision: pure, with no clock, randomness, I/O or framework behind a decision."""
+"""The policy language and its decision: no clock, randomness, I/O or framework behind a decision."""

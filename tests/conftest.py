@@ -5,7 +5,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--deep`, which turns every harness from its default share to its full figure."""
-    parser.addoption("--deep", action="store_true", default=False, help="run the full figure of every harness")
+    parser.addoption("--deep", action="store_true", default=False, help="run every harness at its full figure")
 
 
 @pytest.fixture(scope="session")

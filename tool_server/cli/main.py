@@ -1,16 +1,18 @@
 """Start the `bursar` command line.
 
-To add a command, write `tool_server/cli/<name>.py` with two functions and make sure it has its line in `COMMANDS`:
+To add a command, write `tool_server/cli/<name>.py` with two functions, and its line in `COMMANDS`:
 
-    def register(parser: argparse.ArgumentParser) -> None   # adds arguments and subcommands; imports nothing heavy
+    def register(parser: argparse.ArgumentParser) -> None   # adds arguments and subcommands
     def run(args: argparse.Namespace) -> int                # does the work; returns the exit code
 
-Only the module of the command that was asked for is imported, so `bursar policy check` never pays for a server.
-`--json` and `--debug` may stand anywhere before a `--`; `args.json` and `args.debug` are set for every command.
-Shared pieces (exit codes, `CommandError`, `print_json`) are in `tool_server.cli.command`.
+Only the module of the command that was asked for is imported, so `bursar policy check` never pays for
+a server; heavy imports go inside `run`. `--json` and `--debug` may stand anywhere before a `--`;
+`args.json` and `args.debug` are set for every command. Shared pieces (exit codes, `CommandError`,
+`print_json`) are in `tool_server.cli.command`.
 """
 
 import argparse
+import difflib
 import importlib
 import importlib.util
 import os
@@ -71,10 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = next((word for word in words if not word.startswith("-")), "")
     debug = "--debug" in switches
     try:
-        module = _import_command(name) if name in COMMANDS else None
+        module = _import_command(name) if name else None
         args = _parser(name, module).parse_args(words)
         args.json, args.debug = "--json" in switches, debug
-        return _not_built(name) if module is None else module.run(args)
+        return cast("CommandModule", module).run(args)
     except CommandError as error:
         return _complain(f"bursar {name}: {error}", error.exit_code, debug=debug)
     except KeyboardInterrupt:
@@ -95,11 +97,18 @@ def _take_switches(words: list[str]) -> tuple[list[str], set[str]]:
     return [word for word in words[:end] if word not in switches] + words[end:], switches
 
 
-def _import_command(name: str) -> CommandModule | None:
-    """Import the module of one command, or give None where it is not part of this version."""
+def _import_command(name: str) -> CommandModule:
+    """Import the module of one command.
+
+    Raises `CommandError` for a name that is no command, and for one that this version does not have.
+    """
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ";"
+        raise CommandError(f"no such command{hint} see 'bursar --help'", exit_code=EXIT_USAGE)
     path = COMMANDS[name].module
     if importlib.util.find_spec(path) is None:
-        return None
+        raise CommandError("not part of this version yet")
     return cast("CommandModule", importlib.import_module(path))
 
 
@@ -108,7 +117,8 @@ def _parser(name: str, module: CommandModule | None) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="bursar",
         description="Let AI agents earn and spend real money, under policy.",
-        epilog="Every command takes --json and --debug. Exit codes: 0 done, 1 the answer is no, 2 usage, 3 configuration.",
+        epilog="Every command takes --json and --debug. "
+        "Exit codes: 0 done, 1 the answer is no, 2 usage, 3 configuration.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for known, command in COMMANDS.items():
@@ -116,11 +126,6 @@ def _parser(name: str, module: CommandModule | None) -> argparse.ArgumentParser:
         if known == name and module is not None:
             module.register(sub)
     return parser
-
-
-def _not_built(name: str) -> int:
-    """Say honestly that a promised command is not there yet."""
-    return _complain(f"bursar {name}: not part of this version yet", EXIT_CONFIGURATION, debug=False)
 
 
 def _complain(line: str, exit_code: int, *, debug: bool) -> int:

@@ -82,7 +82,7 @@ def append(head: Head, drafts: Iterable[Draft], random_bytes: Callable[[int], by
         fact = draft.fact
         leaf = leaf_hash(body)
         entries.append(
-            EntryRow(account, seq, draft.at_us, fact.kind, fact.subject, draft.subject_id, body, leaf)
+            EntryRow(account, seq, draft.at_us, fact.KIND, fact.SUBJECT, draft.subject_id, body, leaf)
         )
     grown = extend(head.frontier, head.size, [row.leaf for row in entries])
     nodes = [NodeRow(account, level, position, node) for level, position, node in grown.nodes]

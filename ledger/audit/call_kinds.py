@@ -8,17 +8,18 @@ from ledger.audit.fact import Fact
 class CallAdmitted(Fact, frozen=True, kw_only=True):
     """A call entered the ledger: denied, waiting, queued, or (a local tool) already settled."""
 
-    kind = "call.admitted"
-    subject = "call"
-    payload = (
+    KIND = "call.admitted"
+    SUBJECT = "call"
+    PAYLOAD = (
         *("arguments", "records", "op_hash", "fingerprint", "payee", "effect"),
         *("decision", "reason", "result"),
     )
     state: str
     tool: str
-    effect_kind: str
-    agent_id: str
-    project_id: str
+    kind: str
+    agent: str
+    project: str
+    tool_hash: str | None = None
     operation: str | None = None
     provider: str | None = None
     provider_account: str | None = None
@@ -27,7 +28,7 @@ class CallAdmitted(Fact, frozen=True, kw_only=True):
     amount_minor: int | None = None
     currency: str | None = None
     actual_minor: int | None = None
-    policy_hash: str | None = None
+    policy_sha256: str | None = None
     code: str | None = None
     similar_to: str | None = None
     run_by_us: int | None = None
@@ -39,8 +40,8 @@ class CallAdmitted(Fact, frozen=True, kw_only=True):
 class CallApproved(Fact, frozen=True, kw_only=True):
     """Every desk asked was met, and the call waits for its claim."""
 
-    kind = "call.approved"
-    subject = "call"
+    KIND = "call.approved"
+    SUBJECT = "call"
     state: str = "queued"
     run_by_us: int | None = None
 
@@ -48,9 +49,9 @@ class CallApproved(Fact, frozen=True, kw_only=True):
 class CallDenied(Fact, frozen=True, kw_only=True):
     """A verdict, the posture, LIVE_SPEND or a deny rule of now ended a call before it ran."""
 
-    kind = "call.denied"
-    subject = "call"
-    payload = ("reason", "decision")
+    KIND = "call.denied"
+    SUBJECT = "call"
+    PAYLOAD = ("reason", "decision")
     code: str
     state: str = "denied"
 
@@ -58,18 +59,18 @@ class CallDenied(Fact, frozen=True, kw_only=True):
 class CallReturned(Fact, frozen=True, kw_only=True):
     """The decision of now asks for more than the verdicts given: back to approval."""
 
-    kind = "call.returned"
-    subject = "call"
-    payload = ("decision",)
-    policy_hash: str
+    KIND = "call.returned"
+    SUBJECT = "call"
+    PAYLOAD = ("decision",)
+    policy_sha256: str
     state: str = "awaiting_approval"
 
 
 class CallHeld(Fact, frozen=True, kw_only=True):
     """A queued call could not be claimed for now and stays queued; empty when it can again."""
 
-    kind = "call.held"
-    subject = "call"
+    KIND = "call.held"
+    SUBJECT = "call"
     held_reason: str
     state: str = "queued"
 
@@ -80,44 +81,46 @@ class CallClaimed(Fact, frozen=True, kw_only=True):
     `state` is `executing`, or `unknown` for a replay of an unknown call (M8).
     """
 
-    kind = "call.claimed"
-    subject = "call"
-    payload = ("decision",)
-    attempt: int
+    KIND = "call.claimed"
+    SUBJECT = "call"
+    PAYLOAD = ("decision",)
+    attempts: int
+    lease_token: int
     lease_until_us: int
-    policy_hash: str
+    purpose: str
+    policy_sha256: str
     provider_account: str | None = None
     mode: str | None = None
-    simulator_instance: str | None = None
+    instance: str | None = None
     state: str = "executing"
 
 
 class CallRenewed(Fact, frozen=True, kw_only=True):
     """The lease of a running attempt was lengthened."""
 
-    kind = "call.renewed"
-    subject = "call"
-    attempt: int
+    KIND = "call.renewed"
+    SUBJECT = "call"
+    attempts: int
     lease_until_us: int
 
 
 class CallRequeued(Fact, frozen=True, kw_only=True):
     """Every attempt so far is provably unsent, so the call may wait again (M1)."""
 
-    kind = "call.requeued"
-    subject = "call"
-    payload = ("reason",)
-    attempt: int
+    KIND = "call.requeued"
+    SUBJECT = "call"
+    PAYLOAD = ("reason",)
+    attempts: int
     state: str = "queued"
 
 
 class CallUnknown(Fact, frozen=True, kw_only=True):
     """The money may have moved: the lease ended, or the answer was lost. The hold stays."""
 
-    kind = "call.unknown"
-    subject = "call"
-    payload = ("reason", "evidence")
-    attempt: int
+    KIND = "call.unknown"
+    SUBJECT = "call"
+    PAYLOAD = ("reason", "evidence")
+    attempts: int
     code: str | None = None
     state: str = "unknown"
 
@@ -125,13 +128,13 @@ class CallUnknown(Fact, frozen=True, kw_only=True):
 class CallSettled(Fact, frozen=True, kw_only=True):
     """The outcome is known: `succeeded` posts the actual amount, `failed` voids the hold."""
 
-    kind = "call.settled"
-    subject = "call"
-    payload = ("result", "evidence", "reason")
+    KIND = "call.settled"
+    SUBJECT = "call"
+    PAYLOAD = ("result", "evidence", "reason")
     state: str
     proof_level: str
     proof_by: str
-    attempt: int | None = None
+    attempts: int | None = None
     actual_minor: int | None = None
     currency: str | None = None
     code: str | None = None
@@ -140,9 +143,9 @@ class CallSettled(Fact, frozen=True, kw_only=True):
 class CallCancelled(Fact, frozen=True, kw_only=True):
     """A call was taken back, or what it rested on changed, before it ran."""
 
-    kind = "call.cancelled"
-    subject = "call"
-    payload = ("reason",)
+    KIND = "call.cancelled"
+    SUBJECT = "call"
+    PAYLOAD = ("reason",)
     code: str
     replaced_by: str | None = None
     state: str = "cancelled"
@@ -151,8 +154,8 @@ class CallCancelled(Fact, frozen=True, kw_only=True):
 class CallExpired(Fact, frozen=True, kw_only=True):
     """Nobody answered, or nothing could run it, in time."""
 
-    kind = "call.expired"
-    subject = "call"
+    KIND = "call.expired"
+    SUBJECT = "call"
     code: str
     state: str = "expired"
 
@@ -160,22 +163,22 @@ class CallExpired(Fact, frozen=True, kw_only=True):
 class AttemptEnded(Fact, frozen=True, kw_only=True):
     """An attempt ended without settling its call: refused on a replay, found absent too early (M2, M3)."""
 
-    kind = "attempt.ended"
-    subject = "call"
-    payload = ("evidence", "reason")
-    attempt: int
+    KIND = "attempt.ended"
+    SUBJECT = "call"
+    PAYLOAD = ("evidence", "reason")
+    attempts: int
     outcome: str
 
 
 class CallRead(Fact, frozen=True, kw_only=True):
     """A read tool answered (M36: queued, never waited for)."""
 
-    kind = "call.read"
-    subject = "read"
-    payload = ("arguments",)
+    KIND = "call.read"
+    SUBJECT = "read"
+    PAYLOAD = ("arguments",)
     tool: str
-    agent_id: str
-    project_id: str
+    agent: str
+    project: str
     run_id: str | None = None
     code: str | None = None
 
@@ -183,9 +186,9 @@ class CallRead(Fact, frozen=True, kw_only=True):
 class CallInvalid(Fact, frozen=True, kw_only=True):
     """Arguments were refused before they became a call. The subject is the agent."""
 
-    kind = "call.invalid"
-    subject = "agent"
-    payload = ("problem",)
+    KIND = "call.invalid"
+    SUBJECT = "agent"
+    PAYLOAD = ("problem",)
     tool: str
     code: str
 
@@ -196,9 +199,9 @@ class CallInvalid(Fact, frozen=True, kw_only=True):
 class ApprovalRequested(Fact, frozen=True, kw_only=True):
     """Desks were asked about one op_hash. The subject is the approval request."""
 
-    kind = "approval.requested"
-    subject = "approval"
-    payload = ("op_hash", "desks", "rules")
+    KIND = "approval.requested"
+    SUBJECT = "approval"
+    PAYLOAD = ("op_hash", "desks", "rules")
     call_id: str
     expires_at_us: int
     state: str = "pending"
@@ -208,11 +211,10 @@ class ApprovalRequested(Fact, frozen=True, kw_only=True):
 class VerdictGiven(Fact, frozen=True, kw_only=True):
     """A person answered for one op_hash. The subject is the approval request."""
 
-    kind = "verdict.given"
-    subject = "approval"
-    payload = ("op_hash", "comment")
-    verdict_id: str
-    operator_id: str
+    KIND = "verdict.given"
+    SUBJECT = "approval"
+    PAYLOAD = ("op_hash", "comment")
+    operator: str
     verdict: str
     state: str
     confirmed_by: str | None = None
@@ -221,31 +223,32 @@ class VerdictGiven(Fact, frozen=True, kw_only=True):
 class VerdictRevoked(Fact, frozen=True, kw_only=True):
     """A person took an answer back before the claim."""
 
-    kind = "verdict.revoked"
-    subject = "approval"
-    payload = ("comment",)
-    verdict_id: str
-    operator_id: str
+    KIND = "verdict.revoked"
+    SUBJECT = "approval"
+    PAYLOAD = ("comment",)
+    operator: str
     state: str
 
 
 class ApprovalClosed(Fact, frozen=True, kw_only=True):
     """A request ended: consumed by its claim, expired, superseded, withdrawn."""
 
-    kind = "approval.closed"
-    subject = "approval"
-    payload = ("reason",)
+    KIND = "approval.closed"
+    SUBJECT = "approval"
+    PAYLOAD = ("reason",)
     state: str
 
 
 class ReviewOpened(Fact, frozen=True, kw_only=True):
     """A lead, plan, draft or delivery waits for an owner's judgement."""
 
-    kind = "review.opened"
-    subject = "review"
-    payload = ("content",)
-    review_of: str
-    record_id: str
+    KIND = "review.opened"
+    SUBJECT = "review"
+    PAYLOAD = ("content",)
+    kind: str
+    subject_type: str
+    subject_id: str
+    run_id: str | None = None
     call_id: str | None = None
     state: str = "waiting"
 
@@ -253,10 +256,10 @@ class ReviewOpened(Fact, frozen=True, kw_only=True):
 class ReviewAnswered(Fact, frozen=True, kw_only=True):
     """An owner approved, asked for changes or rejected."""
 
-    kind = "review.answered"
-    subject = "review"
-    payload = ("comment",)
-    operator_id: str
+    KIND = "review.answered"
+    SUBJECT = "review"
+    PAYLOAD = ("comment",)
+    operator: str
     state: str
 
 
@@ -266,9 +269,9 @@ class ReviewAnswered(Fact, frozen=True, kw_only=True):
 class PurchaseOpened(Fact, frozen=True, kw_only=True):
     """An instrument was armed; its reservation is now committed (M19)."""
 
-    kind = "purchase.opened"
-    subject = "purchase"
-    payload = ("payee", "reference")
+    KIND = "purchase.opened"
+    SUBJECT = "purchase"
+    PAYLOAD = ("payee", "reference")
     call_id: str
     provider: str
     mode: str
@@ -280,9 +283,9 @@ class PurchaseOpened(Fact, frozen=True, kw_only=True):
 class PurchaseMoved(Fact, frozen=True, kw_only=True):
     """A purchase went on: authorized, captured, closed_unused, refunded, disputed, returned."""
 
-    kind = "purchase.moved"
-    subject = "purchase"
-    payload = ("evidence",)
+    KIND = "purchase.moved"
+    SUBJECT = "purchase"
+    PAYLOAD = ("evidence",)
     state: str
     captured_minor: int | None = None
     authorized_minor: int | None = None
@@ -291,9 +294,9 @@ class PurchaseMoved(Fact, frozen=True, kw_only=True):
 class AdjustmentBooked(Fact, frozen=True, kw_only=True):
     """Money moved after its call was terminal: an overrun, a late capture, a refund (M9, M13, M14)."""
 
-    kind = "adjustment.booked"
-    subject = "adjustment"
-    payload = ("evidence", "reason")
+    KIND = "adjustment.booked"
+    SUBJECT = "adjustment"
+    PAYLOAD = ("evidence", "reason")
     reason_code: str
     amount_minor: int
     currency: str
@@ -305,9 +308,9 @@ class AdjustmentBooked(Fact, frozen=True, kw_only=True):
 class DiscrepancyFound(Fact, frozen=True, kw_only=True):
     """Evidence speaks against a terminal state; no state changes, the provider closes (M9)."""
 
-    kind = "discrepancy.found"
-    subject = "discrepancy"
-    payload = ("evidence",)
+    KIND = "discrepancy.found"
+    SUBJECT = "discrepancy"
+    PAYLOAD = ("evidence",)
     code: str
     provider: str | None = None
     call_id: str | None = None
@@ -317,8 +320,8 @@ class DiscrepancyFound(Fact, frozen=True, kw_only=True):
 class DiscrepancyResolved(Fact, frozen=True, kw_only=True):
     """An owner looked at the evidence and closed it."""
 
-    kind = "discrepancy.resolved"
-    subject = "discrepancy"
-    payload = ("evidence", "reason")
-    operator_id: str
+    KIND = "discrepancy.resolved"
+    SUBJECT = "discrepancy"
+    PAYLOAD = ("evidence", "reason")
+    operator: str
     state: str = "resolved"

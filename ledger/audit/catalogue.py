@@ -11,7 +11,7 @@ def _kinds() -> dict[str, type[Fact]]:
     """Return every Fact of the two modules by its kind."""
     modules = (call_kinds, house_kinds)
     classes = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
-    return {cls.kind: cls for cls in classes if issubclass(cls, Fact) and cls is not Fact}
+    return {cls.KIND: cls for cls in classes if issubclass(cls, Fact) and cls is not Fact}
 
 
 CATALOGUE: Final = MappingProxyType(_kinds())

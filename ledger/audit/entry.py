@@ -2,7 +2,8 @@
 
 The bytes of an entry are the canonical JSON of `Entry`; its leaf is SHA-256(0x00 || bytes), as in RFC 6962.
 A payload is bound by `payload_sha256` = SHA-256(salt || canonical payload). Without the 16
-random bytes of salt nobody can guess a payload from its hash: deleting both erases it, and the entry still proves.
+random bytes of salt nobody can guess a payload from its hash: deleting both erases it, and the entry still
+proves.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ class Draft(Struct, frozen=True, kw_only=True):
     """An entry before it has its place in a log: what a planner writes.
 
     `actor` is `agent:ID`, `operator:ID`, `enforcer:ID`, `provider:NAME` or `system:NAME`. `payload` has keys
-    among its fact's `payload` and values of the canonical profile, or is None. `at_us` is microseconds since
+    among its fact's `PAYLOAD` and values of the canonical profile, or is None. `at_us` is microseconds since
     1970 in UTC.
     """
 
@@ -68,10 +69,10 @@ def entry_bytes(draft: Draft, *, account: str, epoch: int, seq: int, payload_sha
         "at_us": draft.at_us,
         "epoch": epoch,
         "facts": {name: value for name, value in asdict(fact).items() if value is not None},
-        "kind": fact.kind,
+        "kind": fact.KIND,
         "seq": seq,
         "subject_id": draft.subject_id,
-        "subject_type": fact.subject,
+        "subject_type": fact.SUBJECT,
     }
     if draft.moves:
         header["moves"] = [astuple(move) for move in draft.moves]
@@ -101,8 +102,8 @@ def read_fact(entry: Entry) -> Fact:
         raise EntryRefused(
             f"kind {entry.kind!r} is unknown here; use the version that wrote it, or a later one"
         )
-    if entry.subject_type != cls.subject:
-        raise EntryRefused(f"{entry.kind} speaks of {cls.subject!r}, not of {entry.subject_type!r}")
+    if entry.subject_type != cls.SUBJECT:
+        raise EntryRefused(f"{entry.kind} speaks of {cls.SUBJECT!r}, not of {entry.subject_type!r}")
     try:
         return msgspec.convert(entry.facts, cls)
     except msgspec.ValidationError as error:

@@ -3,7 +3,7 @@
 An entry has two parts. Its *facts* are typed here, stay for ever, and hold no personal data and no free
 text: ids, states, money, times, names from the policy. Its *payload* is an object of the canonical profile
 that can be erased with its salt (M35): arguments, payees, reasons, comments, contact data, and hashes over
-such data (op_hash, fingerprint). `payload` in each class lists what its payload carries.
+such data (op_hash, fingerprint). `PAYLOAD` in each class lists what its payload carries.
 
 A fact is named after the column of its subject's row that it sets, so that the log alone gives back the
 tables: folding all facts of a subject, later over earlier, is its row (`replay.py`). A fact of None is left
@@ -20,11 +20,14 @@ from msgspec import Struct
 
 
 class Fact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one kind of entry says for ever about its subject."""
+    """What one kind of entry says for ever about its subject.
 
-    kind: ClassVar[str]
-    subject: ClassVar[str]
-    payload: ClassVar[tuple[str, ...]] = ()
+    Fields are named after columns; `KIND`, `SUBJECT` and `PAYLOAD` are of the kind, not of the entry.
+    """
+
+    KIND: ClassVar[str]
+    SUBJECT: ClassVar[str]
+    PAYLOAD: ClassVar[tuple[str, ...]] = ()
 
 
 class Move(Struct, frozen=True, array_like=True):

@@ -8,27 +8,27 @@ from ledger.audit.fact import Fact
 class AccountOpened(Fact, frozen=True, kw_only=True):
     """An account exists; the first entry of its log."""
 
-    kind = "account.opened"
-    subject = "account"
-    payload = ("name",)
+    KIND = "account.opened"
+    SUBJECT = "account"
+    PAYLOAD = ("name",)
     instance: str
 
 
 class PolicyLoaded(Fact, frozen=True, kw_only=True):
     """A policy text entered the ledger as a candidate. The subject is its hash."""
 
-    kind = "policy.loaded"
-    subject = "policy"
-    payload = ("source",)
+    KIND = "policy.loaded"
+    SUBJECT = "policy"
+    PAYLOAD = ("source",)
     state: str = "candidate"
 
 
 class PolicyActivated(Fact, frozen=True, kw_only=True):
     """A policy became the account's active one. The subject is its hash."""
 
-    kind = "policy.activated"
-    subject = "policy"
-    payload = ("reason",)
+    KIND = "policy.activated"
+    SUBJECT = "policy"
+    PAYLOAD = ("reason",)
     replaces: str | None = None
     state: str = "active"
 
@@ -36,18 +36,18 @@ class PolicyActivated(Fact, frozen=True, kw_only=True):
 class PolicyRetired(Fact, frozen=True, kw_only=True):
     """A policy stopped being a candidate or the active one."""
 
-    kind = "policy.retired"
-    subject = "policy"
-    payload = ("reason",)
+    KIND = "policy.retired"
+    SUBJECT = "policy"
+    PAYLOAD = ("reason",)
     state: str = "retired"
 
 
 class PostureMoved(Fact, frozen=True, kw_only=True):
     """The runtime switch of a scope moved. The subject is the scope, like `account` or `provider:stripe`."""
 
-    kind = "posture.moved"
-    subject = "posture"
-    payload = ("reason", "in_flight")
+    KIND = "posture.moved"
+    SUBJECT = "posture"
+    PAYLOAD = ("reason", "in_flight")
     posture: str
     was: str | None = None
     cause: str | None = None
@@ -56,31 +56,31 @@ class PostureMoved(Fact, frozen=True, kw_only=True):
 class AgentChanged(Fact, frozen=True, kw_only=True):
     """An agent was added, rotated, given other kits, or revoked."""
 
-    kind = "agent.changed"
-    subject = "agent"
-    payload = ("name", "made_by", "kits")
+    KIND = "agent.changed"
+    SUBJECT = "agent"
+    PAYLOAD = ("name", "made_by", "kits")
     state: str
-    project_id: str
+    project: str
     what: str
 
 
 class EnforcerChanged(Fact, frozen=True, kw_only=True):
     """An enforcer was added, rotated or revoked."""
 
-    kind = "enforcer.changed"
-    subject = "enforcer"
-    payload = ("name", "made_by")
+    KIND = "enforcer.changed"
+    SUBJECT = "enforcer"
+    PAYLOAD = ("name", "made_by")
     state: str
-    project_id: str
+    project: str
     what: str
 
 
 class OperatorChanged(Fact, frozen=True, kw_only=True):
     """An operator was added, given another role, sent a sign-in link, or disabled."""
 
-    kind = "operator.changed"
-    subject = "operator"
-    payload = ("name", "made_by")
+    KIND = "operator.changed"
+    SUBJECT = "operator"
+    PAYLOAD = ("name", "made_by")
     state: str
     role: str
     what: str
@@ -89,41 +89,41 @@ class OperatorChanged(Fact, frozen=True, kw_only=True):
 class OperatorSignedIn(Fact, frozen=True, kw_only=True):
     """A person signed in, stepped up, or was refused."""
 
-    kind = "operator.signed_in"
-    subject = "session"
-    payload = ("address", "reason")
+    KIND = "operator.signed_in"
+    SUBJECT = "session"
+    PAYLOAD = ("address", "reason")
     outcome: str
-    operator_id: str | None = None
+    operator: str | None = None
 
 
 class ProjectChanged(Fact, frozen=True, kw_only=True):
     """A project was opened or closed."""
 
-    kind = "project.changed"
-    subject = "project"
-    payload = ("name",)
+    KIND = "project.changed"
+    SUBJECT = "project"
+    PAYLOAD = ("name",)
     state: str
 
 
 class RunChanged(Fact, frozen=True, kw_only=True):
     """A bounded piece of work was opened or closed."""
 
-    kind = "run.changed"
-    subject = "run"
-    payload = ("title", "reason")
+    KIND = "run.changed"
+    SUBJECT = "run"
+    PAYLOAD = ("title", "reason")
     state: str
-    project_id: str
+    project: str
     order_id: str | None = None
 
 
 class PluginAccepted(Fact, frozen=True, kw_only=True):
     """A person accepted a tool's definition. The subject is the tool."""
 
-    kind = "plugin.accepted"
-    subject = "tool"
-    payload = ("definition",)
+    KIND = "plugin.accepted"
+    SUBJECT = "tool"
+    PAYLOAD = ("definition",)
     definition_hash: str
-    effect_kind: str | None = None
+    accepted_kind: str | None = None
 
 
 # ---- revenue and the records of plugins
@@ -132,9 +132,9 @@ class PluginAccepted(Fact, frozen=True, kw_only=True):
 class EventReceived(Fact, frozen=True, kw_only=True):
     """A provider's event was stored, once by its id."""
 
-    kind = "event.received"
-    subject = "event"
-    payload = ("body_sha256",)
+    KIND = "event.received"
+    SUBJECT = "event"
+    PAYLOAD = ("body_sha256",)
     provider: str
     event_type: str
     state: str
@@ -144,9 +144,9 @@ class EventReceived(Fact, frozen=True, kw_only=True):
 class EventProcessed(Fact, frozen=True, kw_only=True):
     """A stored event was worked into the ledger, ignored, quarantined, or failed."""
 
-    kind = "event.processed"
-    subject = "event"
-    payload = ("reason",)
+    KIND = "event.processed"
+    SUBJECT = "event"
+    PAYLOAD = ("reason",)
     state: str
     code: str | None = None
 
@@ -154,15 +154,15 @@ class EventProcessed(Fact, frozen=True, kw_only=True):
 class OrderBooked(Fact, frozen=True, kw_only=True):
     """A verified payment became an order and its intake."""
 
-    kind = "order.booked"
-    subject = "order"
-    payload = ("buyer", "line_items", "reference")
+    KIND = "order.booked"
+    SUBJECT = "order"
+    PAYLOAD = ("buyer", "line_items", "reference")
     state: str
     amount_minor: int
     currency: str
     mode: str
     proof_level: str
-    project_id: str | None = None
+    project: str | None = None
     run_id: str | None = None
     deal_id: str | None = None
 
@@ -170,16 +170,16 @@ class OrderBooked(Fact, frozen=True, kw_only=True):
 class RevenueBooked(Fact, frozen=True, kw_only=True):
     """An amount was earned or given back: payment, refund, dispute, fee (M15). The subject is its event."""
 
-    kind = "revenue.booked"
-    subject = "revenue"
-    payload = ("reference",)
+    KIND = "revenue.booked"
+    SUBJECT = "revenue"
+    PAYLOAD = ("reference",)
     revenue_kind: str
     amount_minor: int
     currency: str
     mode: str
     proof_level: str
     order_id: str | None = None
-    project_id: str | None = None
+    project: str | None = None
 
 
 class RecordWritten(Fact, frozen=True, kw_only=True):
@@ -188,9 +188,9 @@ class RecordWritten(Fact, frozen=True, kw_only=True):
     `data_sha256` is left out where the data is personal: then the payload's salted hash binds it.
     """
 
-    kind = "record.written"
-    subject = "record"
-    payload = ("data",)
+    KIND = "record.written"
+    SUBJECT = "record"
+    PAYLOAD = ("data",)
     record_type: str
     version: int
     state: str | None = None
@@ -207,8 +207,8 @@ class KeyRotated(Fact, frozen=True, kw_only=True):
     `statement` is the C2SP signed note of the rotation, with a signature of each key.
     """
 
-    kind = "key.rotated"
-    subject = "log"
+    KIND = "key.rotated"
+    SUBJECT = "log"
     old_key: str
     new_key: str
     statement: str
@@ -220,9 +220,9 @@ class PayloadErased(Fact, frozen=True, kw_only=True):
     `seqs` are the entries whose payloads are gone; `leaves` are their leaf hashes in hex, in that order.
     """
 
-    kind = "payload.erased"
-    subject = "erasure"
-    payload = ("reason",)
+    KIND = "payload.erased"
+    SUBJECT = "erasure"
+    PAYLOAD = ("reason",)
     seqs: tuple[int, ...]
     leaves: tuple[str, ...]
 
@@ -230,8 +230,8 @@ class PayloadErased(Fact, frozen=True, kw_only=True):
 class ReadsLost(Fact, frozen=True, kw_only=True):
     """Read audits may have been lost in a crash between two instants (M36)."""
 
-    kind = "reads.lost"
-    subject = "log"
+    KIND = "reads.lost"
+    SUBJECT = "log"
     since_us: int
     until_us: int
 
@@ -242,9 +242,9 @@ class EpochOpened(Fact, frozen=True, kw_only=True):
     `signed_size` and `signed_root` (base64) are those of the last checkpoint beside the key.
     """
 
-    kind = "epoch.opened"
-    subject = "log"
-    payload = ("reason",)
+    KIND = "epoch.opened"
+    SUBJECT = "log"
+    PAYLOAD = ("reason",)
     opened: int
     kept_size: int
     signed_size: int
@@ -255,8 +255,8 @@ class EpochOpened(Fact, frozen=True, kw_only=True):
 class SchemaMigrated(Fact, frozen=True, kw_only=True):
     """The tables changed shape."""
 
-    kind = "schema.migrated"
-    subject = "log"
+    KIND = "schema.migrated"
+    SUBJECT = "log"
     revision_from: str
     revision_to: str
     schema_sha256: str
@@ -265,8 +265,8 @@ class SchemaMigrated(Fact, frozen=True, kw_only=True):
 class LedgerMoved(Fact, frozen=True, kw_only=True):
     """The ledger moved to another engine with the same tree; the old file never serves again (M34)."""
 
-    kind = "ledger.moved"
-    subject = "log"
+    KIND = "ledger.moved"
+    SUBJECT = "log"
     engine_from: str
     engine_to: str
     size: int
@@ -276,8 +276,8 @@ class LedgerMoved(Fact, frozen=True, kw_only=True):
 class SystemCited(Fact, frozen=True, kw_only=True):
     """The state of the `system` log at this point of the account's log (M35)."""
 
-    kind = "system.cited"
-    subject = "log"
+    KIND = "system.cited"
+    SUBJECT = "log"
     origin: str
     size: int
     root: str
@@ -286,15 +286,15 @@ class SystemCited(Fact, frozen=True, kw_only=True):
 class ProcessStarted(Fact, frozen=True, kw_only=True):
     """A process began to serve, with its LIVE_SPEND and policy (M6)."""
 
-    kind = "process.started"
-    subject = "process"
+    KIND = "process.started"
+    SUBJECT = "process"
     live_spend: int
     version: str
-    policy_hash: str | None = None
+    policy_sha256: str | None = None
 
 
 class ProcessStopped(Fact, frozen=True, kw_only=True):
     """A process ended in good order."""
 
-    kind = "process.stopped"
-    subject = "process"
+    KIND = "process.stopped"
+    SUBJECT = "process"

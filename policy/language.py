@@ -172,7 +172,7 @@ class Match(Struct, frozen=True, kw_only=True):
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """One statement of the policy. Silent where `unless` holds; in shadow it is recorded and changes nothing."""
+    """One statement of the policy. Silent where `unless` holds; a shadow is recorded, nothing more."""
 
     id: str
     match: Match

@@ -1,8 +1,9 @@
 """What a tool is: the pure description of its effect, then one way to make it happen.
 
-A plugin author writes `Tool` objects and hands them over in the `bursar_tools` hook. `describe`, `references`,
-`prepare` and `apply` are pure; only `execute` and the two reconcilers may speak to the world, and only through
-the context they are given.
+A plugin author writes `Tool` objects and hands them over in the `bursar_plugin` hook (plugins/hookspecs.py).
+`describe`, `references`, `prepare` and `apply` are pure: the same arguments and records always give the same
+answer, and they may be asked again at the claim. Only `execute`, `read` and the reconcilers may speak to the
+world. Whatever refuses raises a `policy.errors.CallRefused`; its message is for the agent.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from typing import Any, Generic, TypeVar
 from msgspec import Struct
 
 from ledger.records import CallRecord, Change, Outcome, Proof, ProviderIdentity, Query, RecordRef
+from policy.errors import BursarError
 from policy.model import Effect, Kind, Mode
 from policy.money import Money
 
 A = TypeVar("A", bound=Struct)
 
 Records = tuple[RecordRef, ...]
+
+
+class SendTooLate(BursarError):
+    """`guard()` refused: the lease or the provider's key may end before an answer comes (M3). Let it pass through."""
 
 
 class Binding(Struct, frozen=True, kw_only=True):
@@ -60,29 +66,37 @@ class ApplyContext(Struct, frozen=True):
 
 
 class Described(Struct, frozen=True):
-    """What `describe` may know beside arguments and records: the binding and the caller."""
+    """What `describe` may know beside arguments and records: the binding, the caller, and the instant.
+
+    The instant serves only to refuse what is no longer valid (raise QuoteExpired); an Effect may not depend on it.
+    """
 
     binding: Binding | None
     agent: str
     project: str
     run_id: str
+    now: datetime
 
 
 class ExecuteContext(Struct, frozen=True, kw_only=True):
-    """What an execution may touch. `guard()` must be awaited right before bytes leave (M3)."""
+    """What an execution may touch. `guard()` must be called right before bytes leave, each time (M3)."""
 
     call: CallRecord
     records: Records
     provider_key: str  # What goes to the provider as its idempotency key; derived from the call id.
     key_step: Callable[[str], str]  # key_step("create") -> "<provider_key>:create"
-    timeout_s: float
+    timeout_s: float  # For one request to the provider.
     guard: Callable[[], None]  # Raises SendTooLate past send_by; nothing may be sent then.
     attempt: int = 1
+    purpose: str = "execute"  # "execute", "replay" (same keys, after a doubt) or "lookup" (nothing may be sent).
     public_url: str = ""
 
 
 class OutcomeReport(Struct, frozen=True, kw_only=True):
-    """How an execution or a reconciliation ended, with its evidence."""
+    """How an execution or a reconciliation ended, with its evidence.
+
+    A lookup that finds nothing reports `failed` with code "absent"; it is believed once the settle delay is over.
+    """
 
     outcome: Outcome
     data: Mapping[str, object] = {}
@@ -98,18 +112,21 @@ class OutcomeReport(Struct, frozen=True, kw_only=True):
     retry: str = "never"
 
 
+Finder = Callable[[Any, ExecuteContext], Awaitable[OutcomeReport]]  # (arguments, context) -> report
+
+
 class Replay(Struct, frozen=True):
     """Reconcile by sending the same provider key again, within its life; then by `lookup`, where there is one."""
 
     lifetime_s: int
-    lookup: Callable[..., Awaitable[OutcomeReport]] | None = None
+    lookup: Finder | None = None
     settle_delay_s: int | None = None
 
 
 class Lookup(Struct, frozen=True):
     """Reconcile by finding our reference at the provider; absent is believed after `settle_delay_s` (M3)."""
 
-    find: Callable[..., Awaitable[OutcomeReport]]
+    find: Finder
     settle_delay_s: int | None = None
 
 
@@ -121,7 +138,11 @@ Reconcile = Replay | Lookup | Manual
 
 
 class Tool(Struct, Generic[A], frozen=True, kw_only=True):
-    """One tool. Exactly one of `apply` (local), `execute` (effect) or `read` (kind read) is set."""
+    """One tool. Exactly one of `apply` (local), `execute` (effect) or `read` (kind read) is set.
+
+    `arguments` becomes the published schema: one flat object of text, integers, booleans, Money, enumerations and
+    lists of those (plugins/schema.py). The gate adds `idempotency_key`, `run_id` and `reason` where they belong.
+    """
 
     name: str
     kit: str
@@ -136,7 +157,7 @@ class Tool(Struct, Generic[A], frozen=True, kw_only=True):
     references: Callable[[A], tuple[Query, ...]] = lambda _args: ()
     own: Callable[[A, Records, str], bool] = lambda _args, _records, _agent: False  # Withdrawal of one's own.
     apply: Callable[[A, Records, ApplyContext], Applied] | None = None
-    read: Callable[[A, Records, ApplyContext], Awaitable[Mapping[str, Any]]] | None = None
+    read: Callable[[A, Records, ApplyContext], Awaitable[Applied]] | None = None  # Changes: a quote it stores.
     prepare: Callable[[A, Records, ApplyContext], tuple[Change, ...]] | None = None
     execute: Callable[[A, ExecuteContext], Awaitable[OutcomeReport]] | None = None
     reconcile: Reconcile = Manual()

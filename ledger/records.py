@@ -280,8 +280,20 @@ class ReviewRecord(Struct, frozen=True, kw_only=True):
 # --- what plugins speak --------------------------------------------------------------------------------
 
 
+class Reader(Struct, frozen=True):
+    """Whose eyes a query is answered for, taken from the token; a record outside its project is absent."""
+
+    account_id: str
+    project: str
+    agent: str
+    run_id: str = ""
+
+
 class Query(Struct, frozen=True, tag=True):
-    """A question to the ledger that a tool's `references` may ask; each subclass names one kind of record."""
+    """A question to the ledger that a tool's `references` may ask; each subclass names one kind of record.
+
+    `Ledger.read(queries, reader)` answers it for one `Reader`: a query never says whose records it wants.
+    """
 
 
 class Change(Struct, frozen=True, tag=True):

@@ -110,20 +110,18 @@ class Submission(Struct, frozen=True, kw_only=True):
 
 
 # --- what tools may read -------------------------------------------------------------------------------
+# Every query is answered for the reading agent: released leads only, and its own or nobody's.
 
 
 class LeadById(Query, frozen=True):
-    """One lead that was released; `agent` set means: and assigned to that agent."""
+    """One released lead of the reader's project."""
 
     lead_id: str
-    agent: str | None = None
 
 
 class LeadsFor(Query, frozen=True):
-    """Released leads an agent may see, newest first; `text` searches names and wishes."""
+    """Released leads that are the reader's or nobody's, newest first; `text` searches names and wishes."""
 
-    project: str
-    agent: str
     text: str = ""
     stage: str | None = None
     after: str | None = None
@@ -131,23 +129,20 @@ class LeadsFor(Query, frozen=True):
 
 
 class DealFor(Query, frozen=True):
-    """One deal, with its lead, for the agent it is assigned to."""
+    """One deal of the reader's project, with its lead's data beside it."""
 
     deal_id: str
-    agent: str
 
 
 class RunById(Query, frozen=True):
-    """One run of the project, with its intake, submissions, reviews, spend and earnings."""
+    """One run of the reader's project, with its intake, submissions, reviews, spend and earnings."""
 
     run_id: str
-    project: str
 
 
 class RunsOf(Query, frozen=True):
-    """The open runs of a project, newest first."""
+    """The runs of the reader's project, open ones first, newest first."""
 
-    project: str
     after: str | None = None
     limit: int = 20
 

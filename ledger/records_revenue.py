@@ -258,18 +258,16 @@ class DisputeById(Query, frozen=True):
 
 
 class Payments(Query, frozen=True):
-    """The latest payments of a project, newest first; `after` pages."""
+    """The latest payments of the reader's project, newest first; `after` pages."""
 
-    project: str
     deal_id: str | None = None
     after: str | None = None
     limit: int = 20
 
 
 class Disputes(Query, frozen=True):
-    """The open and latest disputes, newest first."""
+    """The open and latest disputes of the reader's project, newest first."""
 
-    project: str
     after: str | None = None
     limit: int = 20
 

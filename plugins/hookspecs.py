@@ -33,7 +33,10 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class Secret:
-    """A secret that shows itself only on purpose: printing, logging, pickling and comparing it gives nothing away."""
+    """A secret that shows itself only on purpose.
+
+    Printing, logging, pickling and comparing it gives nothing away.
+    """
 
     __slots__ = ("_text", "name")
 
@@ -80,12 +83,15 @@ async def _no_evidence(ref: str) -> Evidence:
 class Provider(Struct, frozen=True, kw_only=True):
     """One provider a plugin speaks to: what it is bound to, and how that is checked against what answers.
 
-    `check` measures readiness and identity by asking the provider; it must end by itself within `check_timeout_s`.
+    `check` measures readiness and identity by asking the provider; it must end by itself within
+    `check_timeout_s`.
     """
 
     binding: Binding
     check: Callable[[], Awaitable[Readiness]]
-    fetch: Callable[[str], Awaitable[Evidence]] = _no_evidence  # Our reference or the provider's id -> what it shows.
+    fetch: Callable[[str], Awaitable[Evidence]] = (
+        _no_evidence  # Our reference or the provider's id -> what it shows.
+    )
     close: Callable[[], Awaitable[None]] = _nothing
     check_timeout_s: float = 10.0  # A provider that says nothing for this long cannot be used now.
 
@@ -106,4 +112,7 @@ class BursarHooks:
 
     @hookspec(firstresult=True)
     def bursar_plugin(self, context: PluginContext) -> Plugin | None:
-        """Return the plugin's tools and providers, built from its context. Required; called once, at start."""
+        """Return the plugin's tools and providers, built from its context.
+
+        Required; called once, at start.
+        """

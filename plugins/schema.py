@@ -1,8 +1,9 @@
 """A tool's arguments as JSON Schema, in the subset that every common client and model provider understands.
 
-One flat object; each property one type with plain keywords; no `$ref`, `oneOf`, unions with null, nested objects
-or tuples (facts gathered from sixteen clients: what is outside is dropped, mangled or refused somewhere).
-`additionalProperties` is left out, since some providers refuse it; the gate refuses unknown fields itself.
+One flat object; each property one type with plain keywords; no `$ref`, `oneOf`, unions with null, nested
+objects or tuples (facts gathered from sixteen clients: what is outside is dropped, mangled or refused
+somewhere). `additionalProperties` is left out, since some providers refuse it; the gate refuses unknown
+fields itself.
 """
 
 from __future__ import annotations
@@ -24,31 +25,41 @@ _KEYWORDS: Final = frozenset(
     }
 )  # fmt: skip
 _FORMATS: Final = frozenset({"date-time"})
-_UNSAFE_IN_PATTERNS: Final = ("\\d", "\\w", "\\s", "\\b", "(?")  # Some grammars for models know none of these.
+_UNSAFE_IN_PATTERNS: Final = (
+    "\\d",
+    "\\w",
+    "\\s",
+    "\\b",
+    "(?",
+)  # Some grammars for models know none of these.
 
 KEY_ARGUMENT: Final = "idempotency_key"
 RUN_ARGUMENT: Final = "run_id"
 REASON_ARGUMENT: Final = "reason"
 
 _KEY_TEXT: Final = (
-    "Names this one intention, at most 200 characters. Reuse the same value when you repeat the call for whatever "
-    "cause; take a new one only for a new purchase or request."
+    "Names this one intention, at most 200 characters. Reuse the same value when you repeat the call "
+    "for whatever cause; take a new one only for a new purchase or request."
 )
 _RUN_TEXT: Final = "The open run this belongs to; left out, the project's standing run."
-_REASON_TEXT: Final = "Why you ask, in your own words, for the person who may have to answer. At most 500 characters."
+_REASON_TEXT: Final = (
+    "Why you ask, in your own words, for the person who may have to answer. At most 500 characters."
+)
 LONGEST_KEY: Final = 200
 SHORTEST_KEY: Final = 1
 LONGEST_REASON: Final = 500
 
 
-class SchemaRefused(ValueError):
+class SchemaRefused(ValueError):  # noqa: N818 -- it says what happened, as in policy.errors
     """The arguments cannot be published in the portable subset; the message names the field."""
 
 
 def input_schema(arguments: type[Struct]) -> dict[str, Any]:
     """Return the tool's own arguments as a portable schema. Raises SchemaRefused."""
     try:
-        (head,), parts = msgspec.json.schema_components([arguments], schema_hook=schema_hook, ref_template="{name}")
+        (head,), parts = msgspec.json.schema_components(
+            [arguments], schema_hook=schema_hook, ref_template="{name}"
+        )
     except (TypeError, NotImplementedError) as refused:
         raise SchemaRefused(f"{arguments.__name__} has no JSON Schema: {refused}") from None
     root = parts[head["$ref"]]
@@ -88,7 +99,9 @@ def gate_arguments(kind: Kind) -> dict[str, dict[str, Any]]:
     return {KEY_ARGUMENT: key, RUN_ARGUMENT: run, REASON_ARGUMENT: reason}
 
 
-def _property(name: str, spec: Mapping[str, Any], parts: Mapping[str, Any], *, optional: bool) -> dict[str, Any]:
+def _property(
+    name: str, spec: Mapping[str, Any], parts: Mapping[str, Any], *, optional: bool
+) -> dict[str, Any]:
     """Return one property in the subset, with named types written out and an optional null taken away."""
     flat = _without_null(name, _resolved(spec, parts), parts, optional=optional)
     flat.pop("title", None)
@@ -121,16 +134,22 @@ def _without_null(
         return spec
     rest = [branch for branch in spec.pop("anyOf") if branch != {"type": "null"}]
     if len(rest) != 1 or not optional:
-        raise SchemaRefused(f"field {name!r} is a union; give it one type, and a default where it may be left out")
+        raise SchemaRefused(
+            f"field {name!r} is a union; give it one type, and a default where it may be left out"
+        )
     return {**_resolved(rest[0], parts), **spec}
 
 
 def _check(name: str, flat: Mapping[str, Any]) -> None:
     kind = flat.get("type")
     if kind not in SCALARS | {"array"}:
-        raise SchemaRefused(f"field {name!r} is {kind or 'of no single type'}; take text, integers, booleans or lists")
+        raise SchemaRefused(
+            f"field {name!r} is {kind or 'of no single type'}; take text, integers, booleans or lists"
+        )
     if "format" in flat and flat["format"] not in _FORMATS:
-        raise SchemaRefused(f"field {name!r} has the format {flat['format']!r}; only date-time is known everywhere")
+        raise SchemaRefused(
+            f"field {name!r} has the format {flat['format']!r}; only date-time is known everywhere"
+        )
     pattern = flat.get("pattern", "")
     if any(piece in pattern for piece in _UNSAFE_IN_PATTERNS):
         raise SchemaRefused(f"field {name!r} has a pattern with escapes that some clients drop: {pattern}")
@@ -141,7 +160,9 @@ def _items(name: str, spec: Mapping[str, Any] | None, parts: Mapping[str, Any]) 
         raise SchemaRefused(f"field {name!r} is a list of anything; name the type of its items")
     flat = _property(f"{name}[]", spec, parts, optional=False)
     if flat["type"] not in SCALARS:
-        raise SchemaRefused(f"field {name!r} is a list of {flat['type']}s; only lists of plain values are portable")
+        raise SchemaRefused(
+            f"field {name!r} is a list of {flat['type']}s; only lists of plain values are portable"
+        )
     return flat
 
 

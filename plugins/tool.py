@@ -24,8 +24,11 @@ A = TypeVar("A", bound=Struct)
 Records = tuple[RecordRef, ...]
 
 
-class SendTooLate(BursarError):
-    """`guard()` refused: the lease or the provider's key may end before an answer comes (M3). Let it pass through."""
+class SendTooLate(BursarError):  # noqa: N818 -- it says what happened, as in policy.errors
+    """`guard()` refused: the lease or the provider's key may end before an answer comes (M3).
+
+    Let it pass through.
+    """
 
 
 class Binding(Struct, frozen=True, kw_only=True):
@@ -54,7 +57,10 @@ class Applied(Struct, frozen=True):
 
 
 class ApplyContext(Struct, frozen=True):
-    """The instant, the caller and fresh ids: all that a pure `prepare` or `apply` may know beside its arguments."""
+    """The instant, the caller and fresh ids.
+
+    All that a pure `prepare` or `apply` may know beside its arguments.
+    """
 
     now: datetime
     call_id: str
@@ -68,7 +74,8 @@ class ApplyContext(Struct, frozen=True):
 class Described(Struct, frozen=True):
     """What `describe` may know beside arguments and records: the binding, the caller, and the instant.
 
-    The instant serves only to refuse what is no longer valid (raise QuoteExpired); an Effect may not depend on it.
+    The instant serves only to refuse what is no longer valid (raise QuoteExpired); an Effect may not depend
+    on it.
     """
 
     binding: Binding | None
@@ -88,14 +95,17 @@ class ExecuteContext(Struct, frozen=True, kw_only=True):
     timeout_s: float  # For one request to the provider.
     guard: Callable[[], None]  # Raises SendTooLate past send_by; nothing may be sent then.
     attempt: int = 1
-    purpose: str = "execute"  # "execute", "replay" (same keys, after a doubt) or "lookup" (nothing may be sent).
+    purpose: str = (
+        "execute"  # "execute", "replay" (same keys, after a doubt) or "lookup" (nothing may be sent).
+    )
     public_url: str = ""
 
 
 class OutcomeReport(Struct, frozen=True, kw_only=True):
     """How an execution or a reconciliation ended, with its evidence.
 
-    A lookup that finds nothing reports `failed` with code "absent"; it is believed once the settle delay is over.
+    A lookup that finds nothing reports `failed` with code "absent"; it is believed once the settle delay is
+    over.
     """
 
     outcome: Outcome
@@ -116,7 +126,10 @@ Finder = Callable[[Any, ExecuteContext], Awaitable[OutcomeReport]]  # (arguments
 
 
 class Replay(Struct, frozen=True):
-    """Reconcile by sending the same provider key again, within its life; then by `lookup`, where there is one."""
+    """Reconcile by sending the same provider key again, within its life.
+
+    Then by `lookup`, where there is one.
+    """
 
     lifetime_s: int
     lookup: Finder | None = None
@@ -140,8 +153,9 @@ Reconcile = Replay | Lookup | Manual
 class Tool(Struct, Generic[A], frozen=True, kw_only=True):
     """One tool. Exactly one of `apply` (local), `execute` (effect) or `read` (kind read) is set.
 
-    `arguments` becomes the published schema: one flat object of text, integers, booleans, Money, enumerations and
-    lists of those (plugins/schema.py). The gate adds `idempotency_key`, `run_id` and `reason` where they belong.
+    `arguments` becomes the published schema: one flat object of text, integers, booleans, Money,
+    enumerations and lists of those (plugins/schema.py). The gate adds `idempotency_key`, `run_id` and
+    `reason` where they belong.
     """
 
     name: str
@@ -157,7 +171,9 @@ class Tool(Struct, Generic[A], frozen=True, kw_only=True):
     references: Callable[[A], tuple[Query, ...]] = lambda _args: ()
     own: Callable[[A, Records, str], bool] = lambda _args, _records, _agent: False  # Withdrawal of one's own.
     apply: Callable[[A, Records, ApplyContext], Applied] | None = None
-    read: Callable[[A, Records, ApplyContext], Awaitable[Applied]] | None = None  # Changes: a quote it stores.
+    read: Callable[[A, Records, ApplyContext], Awaitable[Applied]] | None = (
+        None  # Changes: a quote it stores.
+    )
     prepare: Callable[[A, Records, ApplyContext], tuple[Change, ...]] | None = None
     execute: Callable[[A, ExecuteContext], Awaitable[OutcomeReport]] | None = None
     reconcile: Reconcile = Manual()

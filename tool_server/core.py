@@ -1,7 +1,7 @@
 """What a core tool is: one of Bursar's own, which every token lists and no rule has to allow.
 
-Core tools ask and cancel; they never spend. They enter by the same door as every other tool: the gate decodes their
-arguments strictly and records the read, then hands over to `answer`.
+Core tools ask and cancel; they never spend. They enter by the same door as every other tool: the gate
+decodes their arguments strictly and records the read, then hands over to `answer`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ A = TypeVar("A", bound=Struct)
 
 
 class CoreContext(Struct, frozen=True, kw_only=True):
-    """Who asks, when, and the gate to ask: its `shown`, `watch`, `preview` and `ledger` are for core tools."""
+    """Who asks, when, and the gate to ask.
+
+    Its `shown`, `watch`, `preview` and `ledger` are for core tools.
+    """
 
     principal: Principal
     meta: CallMeta

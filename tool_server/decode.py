@@ -1,8 +1,8 @@
 """Raw arguments into a tool's Struct: strictly, before anything else looks at them.
 
-JSON readers disagree about duplicate keys, huge numbers, NaN and half surrogate pairs, and most coerce quietly; an
-approver must see exactly what runs. So the bytes pass one reader that refuses whatever two readers could take
-for different things, and the result is converted without any coercion.
+JSON readers disagree about duplicate keys, huge numbers, NaN and half surrogate pairs, and most coerce
+quietly; an approver must see exactly what runs. So the bytes pass one reader that refuses whatever two
+readers could take for different things, and the result is converted without any coercion.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_float(text: str) -> NoReturn:
     raise InvalidArguments(
-        f"the number {text[:_SHOWN]} is no integer; money is text such as '19.99 USD', counts are whole numbers"
+        f"the number {text[:_SHOWN]} is no integer; money is text such as '19.99 USD', counts are whole"
     )
 
 

@@ -1,7 +1,7 @@
 """What an agent is answered: one envelope, complete as data and complete as text.
 
-Nulls are left out. Text takes one to three lines (reads carry their data) and never opens with the words that make
-common clients count a strike against the whole server.
+Nulls are left out. Text takes one to three lines (reads carry their data) and never opens with the words
+that make common clients count a strike against the whole server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ Status = Literal[
     "invalid",
 ]
 
-LONGEST_TEXT: Final = 8_000  # Characters; a common client writes longer results to a file and shows 1,500 of them.
+LONGEST_TEXT: Final = (
+    8_000  # Characters; a common client writes longer results to a file and shows 1,500 of them.
+)
 
 
 class Principal(Struct, frozen=True, kw_only=True):
@@ -129,14 +131,20 @@ class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class CallResult(Struct, frozen=True, kw_only=True):
-    """One answer in both its forms. `broken`: Bursar or a plugin broke, which alone is an error on the wire."""
+    """One answer in both its forms.
+
+    `broken`: Bursar or a plugin broke, which alone is an error on the wire.
+    """
 
     envelope: Envelope
     text: str
     broken: bool = False
 
     def structured(self) -> dict[str, object]:
-        """Return the envelope as plain JSON values, for `structuredContent`; what says nothing is left out."""
+        """Return the envelope as plain JSON values, for `structuredContent`.
+
+        What says nothing is left out.
+        """
         plain = msgspec.to_builtins(self.envelope, enc_hook=enc_hook, str_keys=True)
         if not isinstance(plain, dict):  # pragma: no cover -- a Struct always becomes an object
             raise TypeError("an envelope is an object")
@@ -149,7 +157,10 @@ class CallResult(Struct, frozen=True, kw_only=True):
 
 
 def answered(envelope: Envelope, *, lead: str = "", broken: bool = False) -> CallResult:
-    """Render an envelope; `lead` replaces the first line. Some clients show only text, so the data is in it too."""
+    """Render an envelope; `lead` replaces the first line.
+
+    Some clients show only text, so the data is in it too.
+    """
     lines = [lead or _first_line(envelope)]
     lines += filter(None, [_problem_line(envelope), _facts_line(envelope)])
     if envelope.data:
@@ -163,8 +174,8 @@ _OPENINGS: Final[Mapping[str, str]] = {
     "in_progress": "IN PROGRESS. Do not call again; use call_status",
     "denied": "DENIED, nothing was done",
     "not_executed": "NOT EXECUTED, nothing was done",
-    "outcome_unknown": "OUTCOME UNKNOWN: it may have happened. Do not buy this elsewhere and do not repeat it; "
-    "it is being reconciled, use call_status",
+    "outcome_unknown": "OUTCOME UNKNOWN: it may have happened. Do not buy this elsewhere, do not "
+    "repeat it; it is being reconciled, use call_status",
     "cancelled": "CANCELLED, nothing was done",
     "expired": "EXPIRED, nothing was done",
     "invalid": "INVALID, nothing was done",

@@ -40,9 +40,14 @@ class Door(Protocol):
         ...
 
     async def watch(self, call_id: str, wait_s: float) -> CallRecord:
-        """Return the call once it settles or is answered, or as it stands after `wait_s`. Raises RecordMissing."""
+        """Return the call once it settles or is answered, or as it stands after `wait_s`.
+
+        Raises RecordMissing.
+        """
         ...
 
-    async def preview(self, principal: Principal, tool_name: str, raw_arguments: bytes, meta: CallMeta) -> Decision:
+    async def preview(
+        self, principal: Principal, tool_name: str, raw_arguments: bytes, meta: CallMeta
+    ) -> Decision:
         """Say what the policy would decide now, doing nothing. Raises CallRefused."""
         ...

@@ -13,6 +13,6 @@ The tables, as ledger/schema.py declares them (all keys begin with `account_id`;
                    (account_id, level, position). INSERT only; written when a subtree is complete.
 - `log_head`       account_id, size, epoch, frontier (the hashes of the complete subtrees, largest first,
                    32 bytes each). One row per account, updated under the account's lock.
-- `checkpoint`     account_id, size, root, note (text), key_id (8 hex digits), at_us. Primary key
-                   (account_id, size). INSERT only.
+- `checkpoint`     account_id, size, previous (the size of the one before, 0 at first), root, note (text),
+                   key_id (8 hex digits), at_us. Primary key (account_id, size). INSERT only.
 """

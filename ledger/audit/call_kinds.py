@@ -214,6 +214,7 @@ class VerdictGiven(Fact, frozen=True, kw_only=True):
     KIND = "verdict.given"
     SUBJECT = "approval"
     PAYLOAD = ("op_hash", "comment")
+    verdict_id: str
     operator: str
     verdict: str
     state: str
@@ -226,6 +227,7 @@ class VerdictRevoked(Fact, frozen=True, kw_only=True):
     KIND = "verdict.revoked"
     SUBJECT = "approval"
     PAYLOAD = ("comment",)
+    verdict_id: str
     operator: str
     state: str
 

@@ -97,6 +97,6 @@ def test_the_deepest_value_allowed_is_written() -> None:
 
 
 def test_the_refusals_are_needed() -> None:
-    """Two refusals stand where the fast writer and RFC 8785 really differ; if they agree one day, drop them."""
+    """Two refusals stand where the fast writer and RFC 8785 differ; should they come to agree, drop them."""
     for value in (1.0, -0.0, {"\ue000": 1, "\U00010000": 1}):
         assert orjson.dumps(value, option=orjson.OPT_SORT_KEYS) != rfc8785.dumps(value)

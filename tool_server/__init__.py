@@ -1,1 +1,1 @@
-"""The gate every call passes, the dispatcher behind it, and the doors that lead to it: MCP, sidecar, command line."""
+"""The gate every call passes, the dispatcher behind it, and the doors to it: MCP, sidecar, commands."""

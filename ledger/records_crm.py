@@ -154,6 +154,7 @@ class CreateLead(Change, frozen=True, kw_only=True):
     """A lead that waits for the owner's review, whoever brought it."""
 
     lead: Lead
+    review_id: str
 
 
 class UpdateLead(Change, frozen=True, kw_only=True):

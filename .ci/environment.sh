@@ -47,7 +47,10 @@ need_packages() {
   fi
   rm -f "$root/.venv/bursar-run.stamp" "$root/.venv/bursar-test.stamp"
   say "installing $(grep -c '==' "$root/$lock") packages into .venv (once; later starts skip this)"
-  "$UV" pip sync --require-hashes --python "$root/.venv/bin/python" "$root/$lock"
+  # On a terminal uv draws its progress; elsewhere it would list every package.
+  quiet=--quiet
+  if [ -t 2 ]; then quiet=; fi
+  "$UV" pip sync $quiet --require-hashes --python "$root/.venv/bin/python" "$root/$lock"
   "$UV" pip install --quiet --no-deps --no-build-isolation --python "$root/.venv/bin/python" --editable "$root"
   stamp "$root/requirements-run.lock" "$root/pyproject.toml" > "$root/.venv/bursar-run.stamp"
   if [ "$kind" = test ]; then printf '%s\n' "$wanted" > "$root/.venv/bursar-test.stamp"; fi

@@ -1,4 +1,4 @@
-"""What the ledger remembers, as frozen records; what a plugin may ask to be changed, and what it may ask to read.
+"""What the ledger remembers, as frozen records; what a plugin may ask to be changed, and to read.
 
 No behaviour lives here: `ledger.ledger.Ledger` is the only way in. Instants are aware UTC, amounts `Money`,
 ids opaque strings with a prefix (`call_`, `apr_`, `run_`, `agt_`, `opr_`, `rev_`, `prc_`).
@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from policy.model import Kind, Mode, PayeeBasis, Posture, Scope
 from policy.money import Money
-
 
 T = TypeVar("T")
 
@@ -297,7 +296,7 @@ class Query(Struct, frozen=True, tag=True):
 
 
 class Change(Struct, frozen=True, tag=True):
-    """A change to the ledger that `prepare`, `apply` or an outcome may ask for; applied in the call's transaction."""
+    """A change to the ledger that `prepare`, `apply` or an outcome may ask for; applied with its call."""
 
 
 class RecordRef(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Records of selling and buying: offers, deals, checkouts, orders, revenue, purchases; and the changes on them.
+"""Records of selling and buying: offers, deals, checkouts, orders, revenue, purchases, and changes on them.
 
 Money comes in by one road: a verified payment becomes Order, RevenueEvent and won Deal in one transaction.
 Money goes out by `Purchase`: the life of a commitment after its call has settled (M19 to M22).

@@ -85,9 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) has left: give Python's own flush at exit somewhere to go, and say nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
-    except Exception as error:  # noqa: BLE001 - the last line of defence: one line for a person, never a traceback
-        broke = f"bursar {name}: broke with {type(error).__name__}: {error}; add --debug to see where"
-        return _complain(broke.replace("\n", " "), EXIT_CONFIGURATION, debug=debug)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a person never meets a traceback
+        return _complain(f"bursar {name}: {_explain(error)}", EXIT_CONFIGURATION, debug=debug)
 
 
 def _take_switches(words: list[str]) -> tuple[list[str], set[str]]:
@@ -126,6 +125,16 @@ def _parser(name: str, module: CommandModule | None) -> argparse.ArgumentParser:
         if known == name and module is not None:
             module.register(sub)
     return parser
+
+
+def _explain(error: Exception) -> str:
+    """Tell our own errors, which already say what to do, from a mistake in Bursar, which needs a report."""
+    from policy.errors import BursarError
+
+    if isinstance(error, BursarError):
+        return str(error)
+    text = " ".join(str(error).split())
+    return f"broke with {type(error).__name__}: {text}; add --debug to see where"
 
 
 def _complain(line: str, exit_code: int, *, debug: bool) -> int:

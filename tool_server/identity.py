@@ -17,9 +17,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from msgspec import Struct
-
 from ledger.records import AgentRecord
+from tool_server.envelope import Principal
 
 RANDOM_BYTES: Final = 32
 _SECRET_CHARS: Final = 43  # 62^43 > 2^256: room for every 256-bit number.
@@ -36,19 +35,6 @@ class TokenKind(StrEnum):
 
 _SHAPE: Final = re.compile(r"(bur_agent_|bur_enf_)[0-9A-Za-z]{49}")
 TOKEN_IN_TEXT: Final = re.compile(r"bur_(?:agent|enf)_[0-9A-Za-z]+")  # For redaction: whole or cut short.
-
-
-class Principal(Struct, frozen=True, kw_only=True):
-    """Who calls and what they may reach; it comes from the token and from nothing else."""
-
-    account_id: str
-    agent_id: str
-    agent: str  # The name that policies speak of.
-    project: str
-    kits: frozenset[str]
-    run_id: str | None = None  # Set where the token is bound to one run.
-    strict_errors: bool = False  # Denials and invalid calls carry isError, as the protocol recommends.
-    owner: str = ""  # The operator whose password made the agent (`not_by: [agent_owner]`).
 
 
 class Refused(StrEnum):
@@ -114,16 +100,7 @@ def _admit(agent: AgentRecord, now: datetime) -> Principal | Refused:
         return Refused.REVOKED
     if agent.expires_at is not None and not now < agent.expires_at:
         return Refused.EXPIRED
-    return Principal(
-        account_id=agent.account_id,
-        agent_id=agent.agent_id,
-        agent=agent.name,
-        project=agent.project,
-        kits=frozenset(agent.kits),
-        run_id=agent.run_id,
-        strict_errors=agent.strict_errors,
-        owner=agent.owner,
-    )
+    return Principal.of(agent)
 
 
 def _checksum(body: str) -> str:

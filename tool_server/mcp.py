@@ -1,0 +1,182 @@
+"""The MCP server: the SDK's low-level `Server`, whose tool handler leads to the gate and nowhere else.
+
+Answers are results, not protocol errors, since common clients abandon a turn, or the whole server, over the
+latter. Only an unknown tool (-32602) and what the SDK itself refuses are JSON-RPC errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+import structlog
+from mcp.server import Server
+from mcp.server.caching import CacheHint
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, CallToolRequestParams, PaginatedRequestParams
+from msgspec import Struct
+
+from policy.errors import Busy, CallRefused, RateLimited, Unavailable
+from tool_server.envelope import CallMeta, CallResult, Envelope, Principal, Problem, answered
+from tool_server.gate import Door, ToolListing
+from tool_server.limits import Limits, Meter
+from tool_server.metrics import Metrics
+
+SERVER_NAME: Final = "bursar"
+INBOUND: Final = "bursar.inbound"  # Where the transport leaves what the handlers need, in the ASGI scope.
+LIST_TTL_MS: Final = 60_000  # A token's tools change only with its kits or a start; a minute spares lists.
+
+INSTRUCTIONS: Final = (
+    "Tools that earn and spend money, under the owner's policy. Start with my_status. A call may answer "
+    "pending_approval: nothing has run, a person decides; ask call_status later instead of calling again."
+)
+
+_log = structlog.get_logger("bursar.mcp")
+
+
+class Inbound(Struct, frozen=True, kw_only=True):
+    """What the transport knows of one request before the SDK reads it."""
+
+    principal: Principal
+    raw_arguments: bytes
+    call_meta: CallMeta
+    refusal: CallRefused | None = None  # The limit that a tool call met on its way in.
+
+
+class Face(Struct, frozen=True, kw_only=True):
+    """What the MCP handlers lean on; `version` is what clients are told."""
+
+    door: Door
+    meter: Meter
+    limits: Limits
+    metrics: Metrics
+    version: str
+    draining: Callable[[], bool] = lambda: False
+
+
+def build_server(face: Face) -> Server[Any]:
+    """Return the SDK's server with our two handlers; the transport decides how it is reached."""
+
+    async def list_tools(
+        ctx: ServerRequestContext[Any, Any], _params: PaginatedRequestParams | None
+    ) -> dict[str, Any]:
+        tools = [listed(tool) for tool in face.door.listing(_inbound(ctx).principal)]
+        return {"resultType": "complete", "tools": tools}
+
+    async def call_tool(ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> dict[str, Any]:
+        inbound = _inbound(ctx)
+        return wire(await answer(face, inbound, params.name), inbound.principal)
+
+    return Server(
+        SERVER_NAME,
+        version=face.version,
+        title="Bursar",
+        instructions=INSTRUCTIONS,
+        cache_hints={"tools/list": CacheHint(ttl_ms=LIST_TTL_MS, scope="private")},
+        # Our schemas declare no Mcp-Param headers; without this the SDK would list all tools on every call.
+        get_tool_input_schema=lambda _name: None,
+        # The runner takes the wire's own dict, which spares building and dumping a model per call; the types
+        # of the SDK name only the models.
+        on_list_tools=cast("Any", list_tools),
+        on_call_tool=cast("Any", call_tool),
+    )
+
+
+async def answer(face: Face, inbound: Inbound, tool: str) -> CallResult:
+    """Return the answer to one tool call. Raises MCPError for a tool that does not exist for this token."""
+    principal = inbound.principal
+    if all(tool != known.name for known in face.door.listing(principal)):
+        # The name is the caller's own text: it goes into no metric's label and, cut, into the log.
+        _log.warning("unknown_tool", agent=principal.agent, tool=tool[:64])
+        raise MCPError(code=INVALID_PARAMS, message=f"Unknown tool: {tool[:64]}")
+    refusal = inbound.refusal
+    if refusal is None and face.draining():
+        refusal = Unavailable("Bursar is stopping; nothing was done, ask again with the same key in a minute")
+    if refusal is not None:
+        return refused(refusal)
+    with face.metrics.call(tool) as outcome:
+        result = await _bounded(face, inbound, tool)
+        outcome.status = result.envelope.status
+    return result
+
+
+async def _bounded(face: Face, inbound: Inbound, tool: str) -> CallResult:
+    """Ask the gate, for as long as any client waits; the gate shields what must not be interrupted."""
+    try:
+        async with asyncio.timeout(face.limits.answer_seconds):
+            return await face.door.call(inbound.principal, tool, inbound.raw_arguments, inbound.call_meta)
+    except TimeoutError:
+        _log.error("no_answer_in_time", tool=tool, agent=inbound.principal.agent)
+        return broke("Bursar gave no answer in time; the call may have been taken in")
+    except Exception:  # noqa: BLE001 - whatever broke, the agent must be told, and told no more than that
+        _log.exception("gate_broke", tool=tool, agent=inbound.principal.agent)
+        return broke("Bursar broke while it worked on this call; the call may have been taken in")
+
+
+def refused(refusal: CallRefused) -> CallResult:
+    """Render a refusal that never reached the gate: nothing was admitted, the key is still free."""
+    problem = Problem(
+        code=refusal.code,
+        message=refusal.message,
+        ran=False,
+        retry=refusal.retry,
+        retry_at=refusal.retry_at,
+    )
+    return answered(Envelope(status=refusal.status, problem=problem))
+
+
+def broke(message: str) -> CallResult:
+    """Render a break of Bursar itself: the one kind of answer that is an error on the wire."""
+    said = (
+        f"{message}. Look with calls_list before repeating it, and repeat it with the same idempotency key."
+    )
+    problem = Problem(code="internal", message=said, retry="same_key")
+    return answered(
+        Envelope(status="outcome_unknown", problem=problem), lead="BURSAR BROKE, not you", broken=True
+    )
+
+
+def over_limit(meter: Meter, agent_id: str) -> CallRefused | None:
+    """Return the limit that one more tool call of this agent meets, None where there is room."""
+    if not meter.may_call(agent_id):
+        return RateLimited("more calls in a short time than one agent may make; wait some seconds")
+    if not meter.has_room(agent_id):
+        return Busy("too many of this agent's calls are being answered; wait for one of them")
+    return None
+
+
+def listed(tool: ToolListing) -> dict[str, Any]:
+    """Return one tool as the wire shows it, all four hints set: clients assume the worst of absent ones."""
+    hints = tool.annotations
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "inputSchema": dict(tool.input_schema),
+        "annotations": {
+            "readOnlyHint": hints.read_only,
+            "destructiveHint": hints.destructive,
+            "idempotentHint": hints.idempotent,
+            "openWorldHint": hints.open_world,
+        },
+    }
+
+
+def wire(result: CallResult, principal: Principal) -> dict[str, Any]:
+    """Return a result as the wire shows it, whole in each of its two forms."""
+    return {
+        "resultType": "complete",  # Required since 2026-07-28; the SDK leaves it out for the older era.
+        "content": [{"type": "text", "text": result.text}],
+        "structuredContent": result.structured(),
+        "isError": result.is_error(strict=principal.strict_errors),
+    }
+
+
+def _inbound(ctx: ServerRequestContext[Any, Any]) -> Inbound:
+    """Return what the transport left; without it there is no principal, and so no answer."""
+    scope: Mapping[str, Any] = getattr(ctx.request, "scope", {})
+    found = scope.get(INBOUND)
+    if isinstance(found, Inbound):
+        return found
+    raise MCPError(code=INVALID_PARAMS, message="This request reached the server without a credential")

@@ -1,8 +1,8 @@
 """The fulfilment tools, all local: look at runs, submit plan, drafts and delivery, record decisions.
 
 What is submitted waits for the owner's review; the agent reads the verdict and its words with run_get. A run
-closes when its delivery is approved, and nothing here approves anything. While an order is on hold (a refund or a
-dispute), nothing can be submitted for it.
+closes when its delivery is approved, and nothing here approves anything. While an order is on hold (a refund
+or a dispute), nothing can be submitted for it.
 """
 
 from __future__ import annotations

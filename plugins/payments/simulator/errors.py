@@ -1,6 +1,6 @@
 """What the simulated API refuses with: Stripe's error types, codes and bodies.
 
-Source: the error classes of stripe-python 16 (`stripe/_error.py`, `_api_requestor.py`), which read these bodies.
+Source: stripe-python 16, whose `_error.py` and `_api_requestor.py` read these bodies.
 """
 
 from typing import Any
@@ -73,7 +73,9 @@ def key_in_use(key: str) -> ApiError:
 
 def key_reused(key: str) -> ApiError:
     """Refuse an idempotency key that came back with other parameters (400)."""
-    message = f"Keys for idempotent requests can only be used with the same parameters; '{key}' came with others"
+    message = (
+        f"Keys for idempotent requests can only be used with the same parameters; '{key}' came with others"
+    )
     return ApiError(400, "idempotency_error", message)
 
 

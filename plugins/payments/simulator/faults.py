@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 API_KINDS = frozenset(
     {
-        "latency",  # waits `seconds` before executing, or after with after_commit; the key is in use meanwhile
+        "latency",  # waits `seconds` before executing (after_commit: after it); the key is in use meanwhile
         "lost_before_commit",  # the connection breaks and nothing was executed
         "lost_after_commit",  # the connection breaks although it was executed
         "reset",  # RST instead of an answer; nothing was executed unless after_commit
@@ -98,15 +98,18 @@ class FaultPlan:
 
     def take(self, subject: str, kinds: frozenset[str]) -> list[Fault]:
         """Give and use up the faults that apply to `subject`, a "METHOD /path" or an event type."""
-        hit = []
+        hit: dict[str, Fault] = {}
         for fault in list(self._script):
-            if fault.kind in kinds and fnmatch.fnmatchcase(subject, fault.match) and self._use(fault):
-                hit.append(fault)
+            if fault.kind not in kinds or not fnmatch.fnmatchcase(subject, fault.match):
+                continue
+            # One of each group at a time, so that two lost answers are two requests; latency adds to either.
+            if _group(fault) not in hit and self._use(fault):
+                hit[_group(fault)] = fault
         drawn = self._draw(subject, kinds)
         if drawn is not None:
-            hit.append(drawn)
-        self.taken.extend((fault.kind, subject) for fault in hit)
-        return hit
+            hit.setdefault(_group(drawn), drawn)
+        self.taken.extend((fault.kind, subject) for fault in hit.values())
+        return list(hit.values())
 
     def _use(self, fault: Fault) -> bool:
         if fault.skip > 0:
@@ -125,3 +128,7 @@ class FaultPlan:
         if not fitting or stream.rng.random() >= stream.rate:
             return None
         return replace(stream.rng.choice(fitting))
+
+
+def _group(fault: Fault) -> str:
+    return fault.kind if fault.kind in {"latency", "webhook_duplicated"} else "main"

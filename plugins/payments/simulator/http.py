@@ -130,7 +130,7 @@ async def break_connection(how: str, receive: Receive, send: Send) -> None:
 
 async def _until_gone(receive: Receive) -> None:
     """Wait for the client's end, so that the server does not answer 500 on our behalf."""
-    while (await receive())["type"] != "http.disconnect":
+    while (await receive())["type"] != "http.disconnect":  # noqa: ASYNC110  ASGI tells it only this way
         await asyncio.sleep(0)
 
 

@@ -1,7 +1,7 @@
 """Idempotency keys: the first answer is stored, whatever it was, and given again.
 
-v1 forgets after 24 hours, v2 after 30 days. Answers given before execution began (401, 403, 404 of a route, 429,
-bad parameters, 409) are not stored. Source: facts measured with stripe-python 16 and Stripe's documentation.
+v1 forgets after 24 hours, v2 after 30 days. Answers given before execution began (401, 403, 404 of a route,
+429, bad parameters, 409) are not stored. Source: Stripe's API reference, "Idempotent requests".
 """
 
 import hashlib
@@ -32,7 +32,7 @@ class Replays:
         self._entries: dict[tuple[str, str], _Entry] = {}
 
     def claim(self, family: str, key: str, fingerprint: str) -> Response | None:
-        """Give the stored answer of a key, or None when the caller shall execute and then `store` or `release`.
+        """Give the stored answer of a key, or None: the caller then executes and calls `store` or `release`.
 
         Raises ApiError: 400 for other parameters or a key too long, 409 while the first request runs.
         """

@@ -8,14 +8,24 @@ from plugins.payments.simulator.errors import forbidden, unauthorized
 from plugins.payments.simulator.ids import Ids
 
 EARN_SCOPES = frozenset(
-    {"account", "balance", "catalogue", "checkout", "payment_links", "payments", "refunds", "disputes", "events"}
+    {
+        "account",
+        "balance",
+        "catalogue",
+        "checkout",
+        "payment_links",
+        "payments",
+        "refunds",
+        "disputes",
+        "events",
+    }
 )
 SPEND_SCOPES = frozenset({"account", "balance:read", "issuing", "outbound", "events"})
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key; `scopes` None means a secret key, which may do everything. `x` writes and reads, `x:read` reads."""
+    """A key; a secret key has no scopes and may do everything. `x` writes and reads, `x:read` reads."""
 
     secret: str
     scopes: frozenset[str] | None = None
@@ -41,6 +51,11 @@ class KeyRing:
         self._keys[key.secret] = key
         return key
 
+    def rotate(self, secret: str) -> str:
+        """Replace a key by a new one of the same scopes. Raises KeyError."""
+        old = self._keys.pop(secret)
+        return self.make(old.scopes).secret
+
     def revoke(self, secret: str) -> None:
         """Forget a key, as after a rotation; it answers 401 from now on."""
         self._keys.pop(secret, None)
@@ -53,7 +68,9 @@ class KeyRing:
         key = self._keys.get(presented)
         if key is None:
             shown = presented[:8] + "*" * 8
-            message = f"Invalid API Key provided: {shown}. This is a simulator; it answers only the keys it made."
+            message = (
+                f"Invalid API Key provided: {shown}. This is a simulator; it answers only the keys it made."
+            )
             raise unauthorized(message)
         return key
 

@@ -72,7 +72,7 @@ def in_iso_range(created: str, bounds: dict[str, str] | None) -> bool:
 
 
 def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    return datetime.fromisoformat(text).timestamp()
 
 
 def _position(rows: list[Obj], cursor: str, param: str) -> int:

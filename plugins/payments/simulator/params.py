@@ -1,7 +1,7 @@
 """Check and convert request parameters by the SDK's own typed parameters (`stripe.params`).
 
-A form carries only strings; the types say which of them are integers, booleans, lists and objects. What the
-types do not name is refused as Stripe refuses it. Open enums (`Literal[...] | str`) are held closed: a value the
+A form carries only strings; the types say which of them are integers, booleans, lists and objects. What they
+do not name is refused as Stripe refuses it. Open enums (`Literal[...] | str`) are held closed: a value that the
 pinned SDK does not list is far more often a typing mistake than a novelty.
 """
 
@@ -31,6 +31,13 @@ def check(spec: str, raw: dict[str, Any], *, is_form: bool) -> dict[str, Any]:
     module, _, name = f"stripe.params.{spec}".rpartition(".")
     typed = getattr(importlib.import_module(module), name)
     return _Checker(is_form=is_form).typed_dict(raw, typed, "")
+
+
+def warm() -> None:
+    """Import the SDK's types, which takes most of a second, before the first request needs them."""
+    importlib.import_module("stripe.params.checkout")
+    importlib.import_module("stripe.params.issuing")
+    check("ProductListParams", {}, is_form=True)
 
 
 @functools.cache

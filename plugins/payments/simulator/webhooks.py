@@ -14,7 +14,8 @@ import orjson
 from plugins.payments.simulator.faults import WEBHOOK_KINDS, Fault, FaultPlan
 from plugins.payments.simulator.world import Obj, World
 
-RETRY_DELAYS_S = (2.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 21600.0, 43200.0, 86400.0)  # Three days in all, as live mode.
+# Three days in all, as Stripe retries in live mode.
+RETRY_DELAYS_S = (2.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 21600.0, 43200.0, 86400.0, 86400.0)
 ANSWER_WITHIN_S = 2.0  # Stripe's limit for issuing_authorization.request.
 _DELIVERY_TIMEOUT_S = 10.0  # A receiver that takes longer has failed, as at Stripe.
 _OVERTAKE_S = 5.0  # A reordered delivery waits no longer for another to overtake it.
@@ -36,7 +37,7 @@ Deliver = Callable[[str, bytes, dict[str, str]], Awaitable[Answer]]
 
 @dataclass
 class Target:
-    """A place that wants events; secrets are tried by receivers in any order, an old one lives until its end."""
+    """A place that wants events; each secret signs until its end, which None leaves open."""
 
     id: str
     url: str
@@ -47,7 +48,7 @@ class Target:
     is_enabled: bool = True
 
     def wants(self, type_: str) -> bool:
-        """Tell whether the target subscribed to a type; "*" leaves out v2 types and the authorization request."""
+        """Tell whether it subscribed; "*" leaves out v2 types and the authorization request."""
         if not self.is_enabled:
             return False
         if type_ in self.events:
@@ -151,11 +152,11 @@ class Webhooks:
 
     def _schedule(self, event: Obj, target: Target) -> None:
         now = self._world.clock.time()
-        faults = self._faults.take(event["type"], WEBHOOK_KINDS) or [None]
+        faults = self._faults.take(event["type"], WEBHOOK_KINDS)
         delivery = Delivery(event["id"], target.id, now)
         for fault in faults:
             _apply(delivery, fault)
-            if fault is not None and fault.kind == "webhook_duplicated":
+            if fault.kind == "webhook_duplicated":
                 copies = (Delivery(event["id"], target.id, now, is_fresh=False) for _ in range(fault.copies))
                 self.queue.extend(copies)
         self.queue.append(delivery)
@@ -275,8 +276,8 @@ def _url(related: Obj) -> str:
     return f"{_PATHS.get(kind, f'/v1/{kind}s')}/{related.get('id')}"
 
 
-def _apply(delivery: Delivery, fault: Fault | None) -> None:
-    if fault is None or fault.kind == "webhook_duplicated":
+def _apply(delivery: Delivery, fault: Fault) -> None:
+    if fault.kind == "webhook_duplicated":
         return
     if fault.kind == "webhook_delayed":
         delivery.due += 30.0 if fault.seconds is None else fault.seconds

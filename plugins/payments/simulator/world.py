@@ -45,7 +45,9 @@ class WorldSettings:
     issuing_enabled: bool = True
     issuing_balance: int = 1_000_000
     outbound_balance: int = 1_000_000
-    settle_after_s: float | None = None  # Delayed payment methods settle by themselves after this; None: by control.
+    settle_after_s: float | None = (
+        None  # Delayed payment methods settle by themselves after this; None: by control.
+    )
     post_after_s: float | None = None  # Outbound payments post by themselves after this; None: by control.
     authorization_default: bool = False  # What a real-time request that nobody answers in time comes to.
 
@@ -59,9 +61,11 @@ class World:
         self.ids = Ids(rng)
         self.settings = settings
         self.account_id = self.ids.new("acct")
+        self.born = clock.now()
         self.by_id: dict[str, Obj] = {}
         self.kinds: dict[str, dict[str, Obj]] = {}
         self.included: dict[tuple[str, str], Any] = {}
+        self.hidden: dict[tuple[str, str], Any] = {}
         self.origins: dict[str, Origin] = {}
         self.listeners: list[Callable[[Obj], None]] = []
         self.issuing_spent: dict[str, int] = {}

@@ -1,0 +1,1 @@
+"""Payments through Stripe, and the simulator that stands in for it."""

@@ -114,7 +114,7 @@ def _midnight(day: date, tz: tzinfo) -> datetime:
 
 
 def _last_midnight(day: date, tz: tzinfo) -> datetime:
-    """Return the later midnight where clocks go back across it, as in St. John's, when the old day goes on."""
+    """Return the later midnight where clocks go back across it (St. John's): the old day goes on."""
     second = datetime(day.year, day.month, day.day, tzinfo=tz, fold=1).astimezone(UTC)
     return max(_midnight(day, tz), second)
 

@@ -1,0 +1,248 @@
+"""A policy made ready for deciding: every rule and cap compiled once, and indexed by what they can apply to.
+
+The index is by kind, tool, operation, provider and mode, so that a call meets only the rules that could
+concern it, however long the file is. Compiling is a pure function of the policy; the memo only saves repeats.
+"""
+
+from __future__ import annotations
+
+import copy
+from datetime import tzinfo
+from typing import Final, NamedTuple
+
+from policy import explain, windows
+from policy.language import Answer, Cap, Desk, Kind, Mark, Match, Mode, Policy, Rule, Scope, WindowKind
+from policy.matching import (
+    COUNTED,
+    KNOWN_PAYEES,
+    MONEY_OUT,
+    Question,
+    Tests,
+    Truth,
+    compile_match,
+    globs,
+    is_human_only,
+    names,
+)
+from policy.model import Effect, RuleLine
+
+_BROUGHT: Final = Mark("built in", 0, 0)
+# M29: who answers for a human-only effect that no rule speaks of.
+HUMAN_ONLY_DESK: Final = Desk(
+    id="built-in:human-only", who=("role:owner",), at=_BROUGHT, expires_in_s=7 * 86_400, run_within_s=15 * 60
+)
+# M26: who answers for a purchase that looks like another one; also for a rule whose desk does not exist.
+OWNERS_DESK: Final = Desk(
+    id="built-in:owners", who=("role:owner",), at=_BROUGHT, expires_in_s=24 * 3_600, run_within_s=3_600
+)
+
+_COVERING: Final = (WindowKind.DAY, WindowKind.MONTH, WindowKind.ROLLING)
+_SHARED: Final = (Scope.ACCOUNT, Scope.PROJECT)
+_POLICIES_KEPT: Final = 8  # The active one, a candidate, and what a replay compares; more is a test.
+_INDEX_KEPT: Final = 4_096  # Combinations of tool, provider and mode; far more than a house has tools.
+
+
+class CompiledRule:
+    """One rule with its tests, and the texts that never change."""
+
+    __slots__ = ("allows", "id", "line", "match", "rule", "silent_where", "unless", "varies")
+
+    def __init__(self, rule: Rule, policy: Policy) -> None:
+        unless = rule.unless
+        self.rule = rule
+        self.id = rule.id
+        self.allows = rule.effect is Answer.ALLOW
+        self.match = compile_match(rule.match, lists=policy.lists, sum_key=rule.id, count_key=rule.id)
+        self.unless: Tests | None = (
+            None
+            if unless is None
+            else compile_match(
+                unless,
+                lists=policy.lists,
+                sum_key=unless_key(rule.id) if rule.match.sum_above else rule.id,
+                count_key=unless_key(rule.id) if rule.match.count_above else rule.id,
+            )
+        )
+        self.line = RuleLine(rule.id, rule.at, rule.effect, rule.because, explain.words(rule.match))
+        self.silent_where = explain.silent_where(rule)
+        self.varies = rule.match.sum_above is not None or rule.match.count_above is not None
+
+    def applies(self, question: Question) -> Truth:
+        """Say whether the rule speaks: True, False, or None where it speaks because of a doubt.
+
+        In doubt a deny or an approval rule applies and an allow rule does not.
+        """
+        matched = self.match.truth(question)
+        silenced = False if matched is False or self.unless is None else self.unless.truth(question)
+        if matched is False or silenced is True:
+            return False
+        if matched is None or silenced is None:
+            return False if self.allows else None
+        return True
+
+    def may_apply(self, question: Question) -> bool:
+        """Say whether facts could still make the rule speak."""
+        if self.match.truth_so_far(question) is False:
+            return False
+        return self.unless is None or self.unless.truth_so_far(question) is not True
+
+    def for_sort(self, tool: str, effect: Effect) -> CompiledRule:
+        """Return the rule as it stands for this sort of call: without an `unless` that cannot hold."""
+        if self.unless is None or fits(self.unless.match, tool, effect):
+            return self
+        bare = copy.copy(self)
+        bare.unless = None
+        return bare
+
+
+class CompiledCap:
+    """One cap with the tests of its match."""
+
+    __slots__ = (
+        "cap",
+        "counts_calls",
+        "covers",
+        "currency",
+        "each_call",
+        "earned",
+        "id",
+        "limit",
+        "shared",
+        "tests",
+    )
+
+    def __init__(self, cap: Cap, policy: Policy) -> None:
+        limit = cap.limit
+        kind = cap.window.kind
+        self.cap = cap
+        self.id = cap.id
+        self.tests = _cap_tests(cap, policy)
+        self.counts_calls = limit.calls is not None
+        self.earned = limit.percent_of_earned is not None
+        self.currency = limit.money.currency if limit.money else limit.currency
+        self.limit = limit.money.minor_units if limit.money else limit.calls or 0
+        self.each_call = kind is WindowKind.CALL
+        self.covers = limit.money is not None and cap.per is Scope.ACCOUNT and kind in _COVERING
+        self.shared = limit.money is not None and cap.per in _SHARED and not self.each_call
+
+    def concerns(self, tool: str, effect: Effect) -> bool:
+        """Say whether it can bind this sort of call (M10): who is counted, and what its match allows."""
+        counted = COUNTED if self.counts_calls else MONEY_OUT
+        return effect.kind in counted and (self.cap.match is None or fits(self.cap.match, tool, effect))
+
+
+class Candidates(NamedTuple):
+    """All that can concern one sort of call, each group sorted by id: the file's order is forgotten."""
+
+    denies: tuple[CompiledRule, ...]
+    approvals: tuple[CompiledRule, ...]
+    allows: tuple[CompiledRule, ...]
+    shadows: tuple[CompiledRule, ...]
+    caps: tuple[CompiledCap, ...]
+    looks_up: tuple[CompiledRule, ...]  # Those with a sum, a count or a known payee to look up.
+    caps_ask_payee: bool
+
+
+class Compiled:
+    """One policy, ready to decide."""
+
+    __slots__ = ("_index", "caps", "desks", "policy", "rules", "tz", "vendors")
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.tz = _zone(policy.timezone)
+        self.rules = sorted(
+            (CompiledRule(rule, policy) for rule in policy.rules), key=lambda one: (one.id, one.rule.at.line)
+        )
+        self.caps = sorted((CompiledCap(cap, policy) for cap in policy.caps), key=lambda one: one.id)
+        self.desks = {desk.id: desk for desk in policy.desks}
+        self.vendors = globs(tuple(name.casefold() for name in policy.lists.get(KNOWN_PAYEES, ())))
+        self._index: dict[tuple[Kind, str, str, str, Mode], Candidates] = {}
+
+    def candidates(self, tool: str, effect: Effect) -> Candidates:
+        """Return the rules and caps that could concern this tool doing this sort of thing."""
+        key = (effect.kind, tool, effect.operation, effect.provider, effect.mode)
+        found = self._index.get(key)
+        if found is None:
+            if len(self._index) >= _INDEX_KEPT:
+                self._index.clear()
+            found = self._index[key] = self._gather(tool, effect)
+        return found
+
+    def _gather(self, tool: str, effect: Effect) -> Candidates:
+        rules = [one.for_sort(tool, effect) for one in self.rules if _concerns(one.rule, tool, effect)]
+        caps = tuple(cap for cap in self.caps if cap.concerns(tool, effect))
+        acting = [rule for rule in rules if not rule.rule.shadow]
+        return Candidates(
+            denies=tuple(rule for rule in acting if rule.rule.effect is Answer.DENY),
+            approvals=tuple(rule for rule in acting if rule.rule.effect is Answer.REQUIRE_APPROVAL),
+            allows=tuple(rule for rule in acting if rule.allows),
+            shadows=tuple(rule for rule in rules if rule.rule.shadow),
+            caps=caps,
+            looks_up=tuple(rule for rule in rules if _looks_up(rule)),
+            caps_ask_payee=any(cap.cap.match and cap.cap.match.payee_known is not None for cap in caps),
+        )
+
+
+_memo: dict[int, Compiled] = {}
+
+
+def compile_policy(policy: Policy) -> Compiled:
+    """Compile a policy, or return what was made of this very object before.
+
+    Keyed by identity and not by hash of the file: a test or a replay may hold two policies of one hash. Each
+    entry keeps its policy alive, so an identity is never reused while it is here.
+    """
+    found = _memo.get(id(policy))
+    if found is not None and found.policy is policy:
+        return found
+    compiled = Compiled(policy)
+    while len(_memo) >= _POLICIES_KEPT:
+        _memo.pop(next(iter(_memo)), None)
+    _memo[id(policy)] = compiled
+    return compiled
+
+
+def unless_key(rule_id: str) -> str:
+    """Name the fact of an `unless` whose rule already has one of that sort in its `match`."""
+    return f"{rule_id}:unless"
+
+
+def fits(match: Match, tool: str, effect: Effect) -> bool:
+    """Say whether a match can hold for this kind, tool, operation, provider and mode."""
+    return (
+        (not match.kind or effect.kind in match.kind)
+        and (not match.mode or effect.mode in match.mode)
+        and names(match.tool, tool)
+        and names(match.operation, effect.operation)
+        and names(match.provider, effect.provider)
+    )
+
+
+def _concerns(rule: Rule, tool: str, effect: Effect) -> bool:
+    if not fits(rule.match, tool, effect):
+        return False
+    if rule.effect is Answer.ALLOW and is_human_only(effect):
+        return False  # However wide an allow is, it never speaks for a human-only effect.
+    # Taking back must stay possible: only a deny that names the tool outright stops a withdrawal.
+    return rule.effect is not Answer.DENY or effect.kind is not Kind.WITHDRAW or tool in rule.match.tool
+
+
+def _cap_tests(cap: Cap, policy: Policy) -> Tests | None:
+    """Compile a cap's match; nobody looks up sums or counts for it, so these are in doubt and bind."""
+    if cap.match is None:
+        return None
+    return compile_match(cap.match, lists=policy.lists, sum_key="", count_key="")
+
+
+def _looks_up(rule: CompiledRule) -> bool:
+    parts = (rule.match,) if rule.unless is None else (rule.match, rule.unless)
+    return any(name != "hours" for part in parts for name in part.names[len(part.early) :])
+
+
+def _zone(name: str) -> tzinfo | None:
+    """Return the zone; None, so that hours are in doubt, where this machine does not know the name."""
+    try:
+        return windows.zone(name)
+    except (KeyError, ValueError):
+        return None

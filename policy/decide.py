@@ -1,0 +1,239 @@
+"""What may happen? Two pure functions: what must be known about a call, and what the policy says to it.
+
+`needs(policy, call)` names the facts, somebody gathers them, `decide(policy, call, facts)` answers. The same
+three always give the same answer: there is no clock, no randomness and no lookup in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from policy import explain, refusing
+from policy.capping import cap_needs, scope_key, weigh
+from policy.compiled import (
+    HUMAN_ONLY_DESK,
+    OWNERS_DESK,
+    Candidates,
+    CompiledRule,
+    compile_policy,
+)
+from policy.language import Answer, Kind, Policy
+from policy.matching import COUNTED, MONEY_OUT, Question, Tests, Truth, is_human_only
+from policy.model import Ask, Call, CountNeed, Decision, Facts, Needs, RuleLine, SumNeed, Twin
+from policy.refusing import Refusal
+
+Speaking = Sequence[tuple[CompiledRule, Truth]]
+
+_NOTHING_KNOWN: Final = Facts(now=datetime(1970, 1, 1, tzinfo=UTC))
+_TWIN_UNSURE: Final = "unknown"  # A twin that may have been bought: owners answer, whoever else does.
+_LEDGER_ONLY: Final = "bursar"  # The provider of tools that touch nothing but the ledger: always ready.
+
+
+def needs(policy: Policy, call: Call) -> Needs:
+    """Name every fact that `decide` will ask for about this call, and none that could not matter."""
+    if call.core:
+        return Needs(timezone=policy.timezone)
+    compiled = compile_policy(policy)
+    effect = call.effect
+    found = compiled.candidates(call.tool, effect)
+    question = Question(call, _NOTHING_KNOWN, compiled.tz)
+    usage, earned = cap_needs(found.caps, question)
+    rules = [rule for rule in found.looks_up if rule.may_apply(question)]
+    parts = [(rule.id, part) for rule in rules for part in (rule.match, rule.unless) if part is not None]
+    ask_payee = found.caps_ask_payee or any(part.match.payee_known is not None for _, part in parts)
+    payee = question.payee
+    return Needs(
+        usage=usage,
+        earned=earned,
+        sums=tuple(need for _, part in parts for need in _sum_needs(part, question)),
+        counts=tuple(need for _, part in parts for need in _count_needs(part, question)),
+        payee_known=ask_payee and payee is not None and not compiled.vendors(payee),
+        twin=effect.kind in MONEY_OUT,
+        waiting=_may_wait(found, question),
+        timezone=policy.timezone,
+    )
+
+
+def decide(policy: Policy, call: Call, facts: Facts) -> Decision:
+    """Judge one call.
+
+    Deny overrides require_approval overrides allow; silence is a denial (a human-only effect asks owners
+    instead); obligations of all matching rules add up; the order of rules never matters. A core tool passes.
+
+    Else the first of these denies: a deny rule, the posture, live money without its yeses, silence, money in
+    no amount, live money without cover, twins not looked for, a cap, too much waiting already. What is not
+    known denies. What is left asks every desk that a rule names, and owners for a twin; or it is allowed.
+    """
+    if call.core:
+        return Decision(answer=Answer.ALLOW, policy_sha256=policy.sha256)
+    hearing = _Hearing(policy, call, facts)
+    found, question = hearing.found, hearing.question
+
+    denies = _speaking(found.denies, question)
+    if denies:
+        refusal = refusing.by_rules([rule for rule, _ in denies], found, question)
+        return hearing.deny(refusal, _lines(denies, question))
+
+    own = _takes_back_its_own(call)
+    asking = () if own else _speaking(found.approvals, question)
+    allowing = () if asking else _speaking(found.allows, question)
+    asks = () if own else hearing.asks(asking)
+    refused = hearing.refusal(silent=not (own or asking or allowing), waits=bool(asks))
+    if refused is not None:
+        return hearing.deny(refused)
+    if asks:
+        return hearing.ask(asks, asking)
+    return hearing.allow(_lines(allowing, question))
+
+
+class _Hearing:
+    """One call before its policy: what every answer is made of."""
+
+    __slots__ = ("desks", "facts", "found", "policy", "question", "shadows", "twin", "weighed")
+
+    def __init__(self, policy: Policy, call: Call, facts: Facts) -> None:
+        compiled = compile_policy(policy)
+        self.policy = policy
+        self.facts = facts
+        self.desks = compiled.desks
+        self.found = compiled.candidates(call.tool, call.effect)
+        self.question = Question(call, facts, compiled.tz)
+        self.weighed = weigh(self.found.caps, self.question)
+        self.twin: Twin | None = None
+        if call.effect.kind in MONEY_OUT and facts.twin_checked:
+            self.twin = facts.twin
+        shadows = self.found.shadows
+        self.shadows = _lines(_speaking(shadows, self.question), self.question) if shadows else ()
+
+    def refusal(self, *, silent: bool, waits: bool) -> Refusal | None:
+        """Return the first reason to deny that is no rule, in the order that `decide` promises."""
+        question, weighed = self.question, self.weighed
+        return (
+            refusing.by_posture(question)
+            or refusing.by_live_spend(question, self.policy)
+            or (refusing.by_silence(self.found, question) if silent and not self.human_only else None)
+            or refusing.by_amount(question)
+            or refusing.by_cover(question, weighed)
+            or refusing.by_twin(question)
+            or refusing.by_caps(weighed, question)
+            or (refusing.by_waiting(self.policy, weighed, question) if waits else None)
+        )
+
+    @property
+    def human_only(self) -> bool:
+        return is_human_only(self.question.effect)
+
+    def asks(self, asking: Speaking) -> tuple[Ask, ...]:
+        """Return every desk that must agree, each with the rules that ask it, sorted by desk."""
+        by_desk: dict[str, list[str]] = {}
+        for rule, _ in asking:
+            desk = rule.rule.approval or ""
+            by_desk.setdefault(desk if desk in self.desks else "", []).append(rule.id)
+        asks = [Ask(self.desks.get(desk, OWNERS_DESK), tuple(rules)) for desk, rules in by_desk.items()]
+        if self.human_only and not asks:
+            asks.append(Ask(HUMAN_ONLY_DESK, ()))
+        # M26: owners, where nobody else is asked, and always where the twin may have been bought.
+        twin_asks = self.twin is not None and (not asks or self.twin.state == _TWIN_UNSURE)
+        if twin_asks and all(ask.desk is not OWNERS_DESK for ask in asks):
+            asks.append(Ask(OWNERS_DESK, ()))
+        return tuple(sorted(asks, key=lambda ask: ask.desk.id))
+
+    def deny(self, refusal: Refusal, rules: tuple[RuleLine, ...] = ()) -> Decision:
+        """Answer no; nothing is reserved and nobody is asked."""
+        return Decision(
+            answer=Answer.DENY,
+            rules=rules,
+            shadows=self.shadows,
+            caps=self.weighed.lines,
+            twin=self.twin,
+            code=refusal.code,
+            message=refusal.message,
+            retry=refusal.retry,
+            retry_at=refusal.retry_at,
+            cap=refusal.cap,
+            would_change=refusal.would_change,
+            policy_sha256=self.policy.sha256,
+        )
+
+    def ask(self, asks: tuple[Ask, ...], asking: Speaking) -> Decision:
+        """Answer that people must agree; what it would cost is held meanwhile."""
+        silent = tuple(rule.silent_where for rule, _ in asking if rule.silent_where)
+        return Decision(
+            answer=Answer.REQUIRE_APPROVAL,
+            rules=_lines(asking, self.question),
+            shadows=self.shadows,
+            caps=self.weighed.lines,
+            reserves=self.weighed.reserves,
+            asks=asks,
+            twin=self.twin,
+            message=explain.who_answers(asks, self.twin),
+            would_change=silent,
+            policy_sha256=self.policy.sha256,
+            **self._held(),
+        )
+
+    def allow(self, rules: tuple[RuleLine, ...]) -> Decision:
+        """Answer yes, and say what must be reserved."""
+        return Decision(
+            answer=Answer.ALLOW,
+            rules=rules,
+            shadows=self.shadows,
+            caps=self.weighed.lines,
+            reserves=self.weighed.reserves,
+            policy_sha256=self.policy.sha256,
+            **self._held(),
+        )
+
+    def _held(self) -> dict[str, Any]:
+        """Say why the call must wait in the queue although it may run; readiness holds, it never denies."""
+        if self.facts.ready is True or self.question.effect.provider == _LEDGER_ONLY:
+            return {}
+        return {"held_reason": "not_ready", "missing": self.facts.missing}
+
+
+def _takes_back_its_own(call: Call) -> bool:
+    """Say whether it ends the caller's own call or instrument, which only a deny naming the tool may stop."""
+    return call.own and call.effect.kind is Kind.WITHDRAW and not is_human_only(call.effect)
+
+
+def _speaking(rules: Iterable[CompiledRule], question: Question) -> Speaking:
+    return [(rule, truth) for rule in rules if (truth := rule.applies(question)) is not False]
+
+
+def _lines(speaking: Speaking, question: Question) -> tuple[RuleLine, ...]:
+    """Return each rule's line; only what depends on this call is worded now."""
+    return tuple(
+        rule.line if truth and not rule.varies else explain.line(rule.line, rule.match, rule.unless, question)
+        for rule, truth in speaking
+    )
+
+
+def _sum_needs(part: Tests, question: Question) -> Iterable[SumNeed]:
+    wanted = part.match.sum_above
+    kinds = part.match.kind or MONEY_OUT
+    if wanted is None or question.currency is None or question.effect.kind not in kinds:
+        return ()
+    key = scope_key(wanted.per, question)
+    mode = question.effect.mode
+    return (SumNeed(part.sum_key, wanted.per, key, question.currency, mode, wanted.window, kinds),)
+
+
+def _count_needs(part: Tests, question: Question) -> Iterable[CountNeed]:
+    wanted = part.match.count_above
+    kinds = part.match.kind or COUNTED
+    if wanted is None or question.effect.kind not in kinds:
+        return ()
+    key = scope_key(wanted.per, question)
+    mode = question.effect.mode
+    return (CountNeed(part.count_key, wanted.per, key, mode, wanted.window, kinds, wanted.outcome),)
+
+
+def _may_wait(found: Candidates, question: Question) -> bool:
+    """Say whether a person might be asked, so that what already waits must be counted (M17)."""
+    if question.effect.kind in MONEY_OUT or is_human_only(question.effect):
+        return True
+    if _takes_back_its_own(question.call):
+        return False
+    return any(rule.may_apply(question) for rule in found.approvals)

@@ -1,0 +1,192 @@
+"""The reasons for a denial, each with its code, its words, and what would have to be different.
+
+`policy.decide` asks them in a fixed order and takes the first; a reason that does not hold answers None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from policy import explain, timing
+from policy.capping import Bound, Weighed, exceeds_share, frees_at
+from policy.compiled import Candidates, CompiledRule
+from policy.language import Kind, Mode, Policy, Posture
+from policy.matching import MONEY_OUT, Question, is_human_only
+
+_CLOSED: Final = {
+    Posture.NORMAL: frozenset[Kind](),
+    Posture.NO_SPEND: frozenset({Kind.SPEND, Kind.PROVISION}),
+    Posture.DRAFT_ONLY: frozenset({Kind.SPEND, Kind.PROVISION, Kind.EARN, Kind.HUMAN_ONLY}),
+    Posture.READ_ONLY: frozenset({Kind.SPEND, Kind.PROVISION, Kind.EARN, Kind.HUMAN_ONLY, Kind.DRAFT}),
+}
+_NEVER_CLOSED: Final = (Kind.READ, Kind.WITHDRAW)
+_PROVED_UNREAL: Final = (Mode.TEST, Mode.SIMULATED)  # What is neither counts as live (M30).
+
+
+class Refusal(NamedTuple):
+    """Why a call is denied."""
+
+    code: str
+    message: str
+    retry: str = "never"
+    retry_at: datetime | None = None
+    cap: str | None = None
+    would_change: tuple[str, ...] = ()
+
+
+def by_rules(denies: Sequence[CompiledRule], found: Candidates, question: Question) -> Refusal:
+    """Word the denial of the rules that apply; where only their hours or windows do it, say until when."""
+    first = denies[0].rule
+    because = f": {first.because}" if first.because else ""
+    others = f" and {len(denies) - 1} more" if len(denies) > 1 else ""
+    at = timing.denied_until(found.denies, question)
+    return Refusal(
+        "denied_by_rule",
+        f"rule '{first.id}' in {first.at}{others} denies it{because}",
+        retry="later" if at else "never",
+        retry_at=at,
+        would_change=tuple(rule.silent_where for rule in denies if rule.silent_where),
+    )
+
+
+def by_posture(question: Question) -> Refusal | None:
+    """Say whether the posture in force closes this kind of effect; withdrawals and reads it never does."""
+    effect = question.effect
+    human = is_human_only(effect)
+    if effect.kind in _NEVER_CLOSED and not human:
+        return None
+    posture, scope = question.facts.posture, question.facts.posture_scope
+    if posture is None:
+        return _missing("the posture in force could not be read")
+    closed = _CLOSED[posture]
+    if effect.kind not in closed and not (human and Kind.HUMAN_ONLY in closed):
+        return None
+    return Refusal(
+        "posture_closed",
+        f"the posture of this {scope} is {posture}, which lets no {effect.kind} run; an owner can loosen it",
+        retry="later",
+        would_change=(f"an owner loosens the posture of this {scope}",),
+    )
+
+
+def by_live_spend(question: Question, policy: Policy) -> Refusal | None:
+    """Ask for all yeses to live money that leaves: environment, policy, provider."""
+    effect = question.effect
+    if not _is_live_spend(question):
+        return None
+    wanted = []
+    if question.facts.live_spend is not True:
+        wanted.append("LIVE_SPEND=1 in the environment of every process")
+    if not policy.live_spend.enabled:
+        wanted.append(f"live_spend.enabled: true in {policy.file}")
+    if effect.provider not in policy.live_spend.providers:
+        wanted.append(f"{effect.provider} among live_spend.providers in {policy.file}")
+    if not wanted:
+        return None
+    return Refusal(
+        "live_spend_off", f"live money stays; missing: {'; '.join(wanted)}", would_change=tuple(wanted)
+    )
+
+
+def by_silence(found: Candidates, question: Question) -> Refusal:
+    """Word the denial of a policy that says nothing; where a rule would speak at another hour, say when."""
+    at = timing.silent_until((*found.approvals, *found.allows), question)
+    what = f"{question.effect.kind} by {question.call.tool}"
+    return Refusal(
+        "no_rule",
+        f"no rule of the policy speaks for this {what}, and silence is a denial",
+        retry="later" if at else "never",
+        retry_at=at,
+        would_change=(f"a rule with effect allow or require_approval that matches this {what}",),
+    )
+
+
+def by_amount(question: Question) -> Refusal | None:
+    """Refuse money that leaves in no amount: nothing could hold it to a limit (M18)."""
+    if question.effect.kind not in MONEY_OUT or question.currency is not None:
+        return None
+    return _missing("it names no amount that could be held against a cap", retry="with_changes")
+
+
+def by_cover(question: Question, weighed: Weighed) -> Refusal | None:
+    """Refuse live money that no account-wide money cap covers."""
+    if weighed.covered or not _is_live_spend(question):
+        return None
+    cap = f"a cap per account on a day, a month or a duration, in {question.currency}"
+    return Refusal(
+        "live_spend_uncovered",
+        f"no account-wide money cap in {question.currency} covers this live spend",
+        would_change=(cap,),
+    )
+
+
+def by_twin(question: Question) -> Refusal | None:
+    """Refuse a purchase whose twins nobody looked for: one not looked for is not an absent one (M26)."""
+    if question.effect.kind not in MONEY_OUT or question.facts.twin_checked:
+        return None
+    return _missing("whether an equal purchase exists was not looked up")
+
+
+def by_caps(weighed: Weighed, question: Question) -> Refusal | None:
+    """Refuse what does not fit under every cap; what is not known about a cap refuses first."""
+    if not weighed.refusing:
+        return None
+    for on in weighed.refusing:
+        if on.line is None:
+            missing = _missing(f"what counts against cap '{on.cap.id}' could not be looked up")
+            return missing._replace(cap=on.cap.id)
+    return _full(weighed.refusing, question)
+
+
+def by_waiting(policy: Policy, weighed: Weighed, question: Question) -> Refusal | None:
+    """Refuse one more request than one agent may keep waiting, in number or in money held (M17)."""
+    facts = question.facts
+    if facts.claiming:
+        return None
+    if facts.open_requests is None:
+        return _missing("how many requests of this agent wait for a person could not be looked up")
+    most = policy.limits.open_requests
+    if facts.open_requests >= most:
+        message = (
+            f"{facts.open_requests} requests of this agent wait for a person, {most} may; wait for answers"
+        )
+        return Refusal("too_many_requests", message, "later", would_change=("an answer to one of them",))
+    share = policy.limits.held_share_percent
+    for on in weighed.bound:
+        if exceeds_share(on, share):
+            message = (
+                f"this agent's waiting requests would hold more than {share}% of cap '{on.cap.id}' "
+                f"in {on.cap.cap.at}; wait for answers"
+            )
+            change = ("an answer to one of them", "a smaller amount")
+            return Refusal("held_share_exceeded", message, "later", cap=on.cap.id, would_change=change)
+    return None
+
+
+def _is_live_spend(question: Question) -> bool:
+    return question.effect.kind in MONEY_OUT and question.effect.mode not in _PROVED_UNREAL
+
+
+def _full(refusing: tuple[Bound, ...], question: Question) -> Refusal:
+    """Word the first cap by name; the room must come back on all of them."""
+    lines = [on.line for on in refusing if on.line is not None]
+    times = [frees_at(on, question) for on in refusing]
+    known = [time for time in times if time is not None]
+    at = max(known) if len(known) == len(times) else None
+    can_ask_less = all(line.left and line.unit != explain.CALLS for line in lines)
+    first = refusing[0]
+    change = tuple(
+        f"at most {explain.quantity(line.left, line.unit)} for cap '{line.id}', or a higher one in {line.at}"
+        for line in lines
+    )
+    if first.in_the_red:
+        message = f"cap '{lines[0].id}' is a share of what was earned, and more was lost than earned"
+        return Refusal("earned_below_zero", message, "later", cap=lines[0].id, would_change=("new earnings",))
+    retry = "with_changes" if can_ask_less else "later" if at else "never"
+    return Refusal("cap_exceeded", explain.cap_is_full(lines[0]), retry, at, lines[0].id, change)
+
+
+def _missing(message: str, retry: str = "later") -> Refusal:
+    return Refusal("fact_missing", f"{message}, and doubt denies", retry)

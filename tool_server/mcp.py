@@ -19,10 +19,12 @@ from mcp_types import INVALID_PARAMS, CallToolRequestParams, PaginatedRequestPar
 from msgspec import Struct
 
 from policy.errors import Busy, CallRefused, RateLimited, Unavailable
-from tool_server.envelope import CallMeta, CallResult, Envelope, Principal, Problem, answered
-from tool_server.gate import Door, ToolListing
+from tool_server.catalogue import ToolListing
+from tool_server.envelope import CallMeta, CallResult, Principal
+from tool_server.gate import Door
 from tool_server.limits import Limits, Meter
 from tool_server.metrics import Metrics
+from tool_server.replies import broke, refused, wire
 
 SERVER_NAME: Final = "bursar"
 INBOUND: Final = "bursar.inbound"  # Where the transport leaves what the handlers need, in the ASGI scope.
@@ -67,7 +69,8 @@ def build_server(face: Face) -> Server[Any]:
 
     async def call_tool(ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> dict[str, Any]:
         inbound = _inbound(ctx)
-        return wire(await answer(face, inbound, params.name), inbound.principal)
+        result = await answer(face, inbound, params.name)
+        return wire(result, strict_errors=inbound.principal.strict_errors)
 
     return Server(
         SERVER_NAME,
@@ -115,29 +118,6 @@ async def _bounded(face: Face, inbound: Inbound, tool: str) -> CallResult:
         return broke("Bursar broke while it worked on this call; the call may have been taken in")
 
 
-def refused(refusal: CallRefused) -> CallResult:
-    """Render a refusal that never reached the gate: nothing was admitted, the key is still free."""
-    problem = Problem(
-        code=refusal.code,
-        message=refusal.message,
-        ran=False,
-        retry=refusal.retry,
-        retry_at=refusal.retry_at,
-    )
-    return answered(Envelope(status=refusal.status, problem=problem))
-
-
-def broke(message: str) -> CallResult:
-    """Render a break of Bursar itself: the one kind of answer that is an error on the wire."""
-    said = (
-        f"{message}. Look with calls_list before repeating it, and repeat it with the same idempotency key."
-    )
-    problem = Problem(code="internal", message=said, retry="same_key")
-    return answered(
-        Envelope(status="outcome_unknown", problem=problem), lead="BURSAR BROKE, not you", broken=True
-    )
-
-
 def over_limit(meter: Meter, agent_id: str) -> CallRefused | None:
     """Return the limit that one more tool call of this agent meets, None where there is room."""
     if not meter.may_call(agent_id):
@@ -160,16 +140,6 @@ def listed(tool: ToolListing) -> dict[str, Any]:
             "idempotentHint": hints.idempotent,
             "openWorldHint": hints.open_world,
         },
-    }
-
-
-def wire(result: CallResult, principal: Principal) -> dict[str, Any]:
-    """Return a result as the wire shows it, whole in each of its two forms."""
-    return {
-        "resultType": "complete",  # Required since 2026-07-28; the SDK leaves it out for the older era.
-        "content": [{"type": "text", "text": result.text}],
-        "structuredContent": result.structured(),
-        "isError": result.is_error(strict=principal.strict_errors),
     }
 
 

@@ -29,7 +29,7 @@ from tool_server.envelope import CallMeta, Principal
 from tool_server.hosts import Names
 from tool_server.identity import FindAgent, Refused, bearer, identify, token_sha256
 from tool_server.limits import Limits, Meter
-from tool_server.mcp import INBOUND, Inbound, over_limit
+from tool_server.mcp import INBOUND, SERVER_NAME, Inbound, over_limit
 from tool_server.mcp_wire import INVALID_REQUEST, TOOLS_CALL, Malformed, Message, read_message
 from tool_server.metrics import CONTENT_TYPE, Metrics
 
@@ -146,7 +146,7 @@ class AgentsApp:
         if request.method not in {"GET", "HEAD"}:
             raise self._refuse(request, _Answer(404, "no_such_page", "There is nothing here"))
         if request.path == "/healthz":
-            return await _send_json(send, 200, {"status": "alive"})
+            return await _send_json(send, 200, {"server": SERVER_NAME, "status": "alive"})
         if request.path == "/readyz":
             ready, why = await self._gateway.ready()
             return await _send_json(send, 200 if ready else 503, {"ready": ready, **why})

@@ -11,9 +11,9 @@ from ledger.records import AgentRecord, CallRecord
 from plugins.tool import Annotations
 from policy.errors import CallRefused
 from policy.model import Decision
+from tool_server.catalogue import ToolListing
 from tool_server.decode import read_arguments
 from tool_server.envelope import CallMeta, CallResult, Envelope, Principal, Problem, answered
-from tool_server.gate import ToolListing
 from tool_server.hosts import Bind, Names, names
 from tool_server.identity import TokenKind, mint, token_sha256
 from tool_server.limits import Limits, Meter

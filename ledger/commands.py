@@ -11,6 +11,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from ledger.records import (
+    AgentRecord,
     ApprovalRecord,
     CallRecord,
     CallState,
@@ -70,6 +71,7 @@ class Admission(Struct, frozen=True, kw_only=True):
     replay_lifetime_s: int = 0
     run_by_s: int = 900  # M7: how long an allowed call may wait for its claim.
     requested_by: str = ""
+    enforcer_id: str | None = None  # Set where another tool server asks for the agent.
     supersedes: str | None = None  # The call an edit-and-approve replaces (M28).
     traceparent: str = ""
     reason: str = ""
@@ -98,6 +100,8 @@ class Claim(Struct, frozen=True, kw_only=True):
     expect: Callable[[CallRecord, tuple[RecordRef, ...]], str | None]  # Re-describes; a reason where it differs.
     references: tuple[Query, ...] = ()
     purpose: str = "execute"  # "execute", "replay" or "lookup".
+    tool_hash: str = ""  # Of the tool as this process defines it; empty where it defines none.
+    allowed: Callable[[AgentRecord], bool] | None = None  # Whether the agent's kits still hold the tool.
 
 
 class Claimed(Struct, frozen=True, kw_only=True):
@@ -137,6 +141,8 @@ class Settlement(Struct, frozen=True, kw_only=True):
     code: str = ""
     message: str = ""
     retry: str = "never"
+    settle_after_s: float | None = None  # Request timeout + settle_delay: when "absent" may be believed (M3).
+    evidence: str = ""  # What was seen, as text for the audit log.
 
 
 class Settled(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,123 @@
+"""One transaction, on either engine: SQLAlchemy Core statements at the speed of the driver.
+
+A statement is compiled once per dialect and then goes straight to the driver's cursor with a plain tuple. That is
+what the hot commands need (a Core `execute` costs more than the statement itself). Everybody else may use
+`tx.connection`, the ordinary SQLAlchemy connection of the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import ClauseElement
+
+Row = tuple[Any, ...]
+
+# Lists are padded to these lengths, so that each statement is prepared a few times and not once per length.
+_LENGTHS: Final = (1, 4, 16, 64, 256)
+LONGEST_LIST: Final = _LENGTHS[-1]
+
+
+class Statement:
+    """A Core statement with named parameters, compiled when it is first used."""
+
+    def __init__(self, core: ClauseElement) -> None:
+        self._core = core
+        self._texts: dict[str, tuple[str, tuple[str, ...]]] = {}
+
+    def text(self, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
+        """Return the driver's text and the names of its parameters in their order."""
+        found = self._texts.get(dialect.name)
+        if found is None:
+            compiled = self._core.compile(dialect=dialect)
+            found = str(compiled), tuple(getattr(compiled, "positiontup", None) or ())
+            self._texts[dialect.name] = found
+        return found
+
+
+class Listed:
+    """A statement with one IN list named `listed`, built for a few lengths."""
+
+    def __init__(self, build: Callable[[list[Any]], ClauseElement]) -> None:
+        self._build = build
+        self._built: dict[int, Statement] = {}
+
+    def parts(self, values: Collection[Any]) -> Iterator[tuple[Statement, dict[str, Any]]]:
+        """Yield statements that together ask for all values, each with its list's parameters."""
+        rest = list(values)
+        while rest:
+            part, rest = rest[:LONGEST_LIST], rest[LONGEST_LIST:]
+            length = next(size for size in _LENGTHS if size >= len(part))
+            part += [part[-1]] * (length - len(part))
+            yield self._of(length), {f"listed_{place}": value for place, value in enumerate(part)}
+
+    def _of(self, length: int) -> Statement:
+        found = self._built.get(length)
+        if found is None:
+            found = Statement(self._build([bindparam(f"listed_{place}") for place in range(length)]))
+            self._built[length] = found
+        return found
+
+
+class Tx:
+    """A transaction in progress. Nothing here commits: its engine does, once the whole batch is written."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.dialect = connection.dialect
+        dbapi = connection.connection.dbapi_connection
+        if dbapi is None:
+            raise RuntimeError("the connection was closed under its transaction")
+        self._dbapi = dbapi
+
+    def rows(self, statement: Statement, **params: object) -> list[Row]:
+        """Return all rows of a query."""
+        text, names = statement.text(self.dialect)
+        cursor = self._dbapi.cursor()
+        try:
+            cursor.execute(text, tuple([params[name] for name in names]))
+            return list(cursor.fetchall())
+        finally:
+            cursor.close()
+
+    def first(self, statement: Statement, **params: object) -> Row | None:
+        """Return the first row of a query, or None."""
+        found = self.rows(statement, **params)
+        return found[0] if found else None
+
+    def listed(self, statement: Listed, values: Collection[Any], **params: object) -> list[Row]:
+        """Return all rows for a list of values of any length."""
+        out: list[Row] = []
+        for part, listed in statement.parts(values):
+            out += self.rows(part, **params, **listed)
+        return out
+
+    def run(self, statement: Statement, **params: object) -> int:
+        """Execute one statement that writes and return how many rows it touched."""
+        text, names = statement.text(self.dialect)
+        cursor = self._dbapi.cursor()
+        try:
+            cursor.execute(text, tuple([params[name] for name in names]))
+            return int(cursor.rowcount)
+        finally:
+            cursor.close()
+
+    def many(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute one writing statement for many rows."""
+        if rows:
+            _, names = statement.text(self.dialect)
+            self.many_rows(statement, [tuple([row[name] for name in names]) for row in rows])
+
+    def many_rows(self, statement: Statement, rows: Sequence[Row]) -> None:
+        """Execute one writing statement for many tuples that are already in the order of its parameters."""
+        if not rows:
+            return
+        text, _ = statement.text(self.dialect)
+        cursor = self._dbapi.cursor()
+        try:
+            cursor.executemany(text, rows)
+        finally:
+            cursor.close()

@@ -14,5 +14,6 @@ The tables, as ledger/schema.py declares them (all keys begin with `account_id`;
 - `log_head`       account_id, size, epoch, frontier (the hashes of the complete subtrees, largest first,
                    32 bytes each). One row per account, updated under the account's lock.
 - `checkpoint`     account_id, size, previous (the size of the one before, 0 at first), root, note (text),
-                   key_id (8 hex digits), at_us. Primary key (account_id, size). INSERT only.
+                   key_id (8 hex digits). Primary key (account_id, size). INSERT only. It has no time,
+                   since a note signs none.
 """

@@ -1,8 +1,9 @@
 """Checkpoints, as C2SP tlog-checkpoint defines them: origin, size and root of a log, signed.
 
-An origin names one history: `bursar/<instance>/<account>`, with `/e<epoch>` after a recovery, because a log must
-never sign two checkpoints of which one does not begin the other. Before signing, `sign` therefore takes the
-last checkpoint that was signed for this origin and refuses a tree that does not extend it (M33).
+An origin names one history: `bursar/<instance>/<account>`, with `/e<epoch>` after a recovery, because a
+log must never sign two checkpoints of which one does not begin the other. Before signing, `sign`
+therefore takes the last checkpoint that was signed for this origin and refuses a tree that does not
+extend it (M33).
 """
 
 import base64

@@ -1,8 +1,8 @@
 """Signed notes, as C2SP signed-note defines them: a text, an empty line, and a line for each signature.
 
-Only Ed25519 signatures (type 0x01) are made and checked; lines of other keys are ignored, as the specification
-demands, so that witnesses may add theirs. A key is named after the log it signs for, and is written for others
-as a *verifier key*: `name+key id+base64(type, public key)`.
+Only Ed25519 signatures (type 0x01) are made and checked; lines of other keys are ignored, as the
+specification demands, so that witnesses may add theirs. A key is named after the log it signs for, and is
+written for others as a *verifier key*: `name+key id+base64(type, public key)`.
 """
 
 import base64

@@ -1,8 +1,9 @@
-"""Receipts, as C2SP tlog-proof@v1 defines them: one entry is in the log, checkable offline with the public key.
+"""Receipts, as C2SP tlog-proof@v1 defines them: one entry is in the log, checkable offline.
 
-The file holds the entry's place, its path to the root, and a signed checkpoint. Its `extra` line carries the entry
-itself (the bytes that are hashed) and, unless erased, its payload and salt, so that the file needs nothing beside it.
-`extra` is not signed and is trusted for nothing: its bytes must hash to the leaf that the path proves.
+The file holds the entry's place, its path to the root, and a signed checkpoint. Its `extra` line carries
+the entry itself (the bytes that are hashed) and, unless erased, its payload and salt, so that the file
+needs nothing beside it. `extra` is not signed and is trusted for nothing: its bytes must hash to the leaf
+that the path proves.
 """
 
 import base64
@@ -32,7 +33,7 @@ class Extra(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     payload: bytes | None = None
 
 
-class Receipt(NamedTuple):
+class Receipt(msgspec.Struct, frozen=True):
     """A receipt as read, checked by nobody yet."""
 
     extra: Extra
@@ -42,7 +43,7 @@ class Receipt(NamedTuple):
 
 
 class Proven(NamedTuple):
-    """What a receipt has proven: the entry, its payload (None where it had none or was erased), and the tree."""
+    """What a receipt has proven; `payload` is None where there was none, or it was erased."""
 
     entry: Entry
     payload: bytes | None

@@ -18,8 +18,8 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, CallToolRequestParams, PaginatedRequestParams
 from msgspec import Struct
 
-from policy.errors import Busy, CallRefused, RateLimited, Unavailable
-from tool_server.catalogue import ToolListing
+from policy.errors import Busy, CallRefused, RateLimited, Unavailable, UnknownTool
+from tool_server.catalogue import listed_json
 from tool_server.envelope import CallMeta, CallResult, Principal
 from tool_server.gate import Door
 from tool_server.limits import Limits, Meter
@@ -64,7 +64,7 @@ def build_server(face: Face) -> Server[Any]:
     async def list_tools(
         ctx: ServerRequestContext[Any, Any], _params: PaginatedRequestParams | None
     ) -> dict[str, Any]:
-        tools = [listed(tool) for tool in face.door.listing(_inbound(ctx).principal)]
+        tools = [listed_json(tool) for tool in face.door.listing(_inbound(ctx).principal)]
         return {"resultType": "complete", "tools": tools}
 
     async def call_tool(ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> dict[str, Any]:
@@ -89,19 +89,20 @@ def build_server(face: Face) -> Server[Any]:
 
 async def answer(face: Face, inbound: Inbound, tool: str) -> CallResult:
     """Return the answer to one tool call. Raises MCPError for a tool that does not exist for this token."""
-    principal = inbound.principal
-    if all(tool != known.name for known in face.door.listing(principal)):
-        # The name is the caller's own text: it goes into no metric's label and, cut, into the log.
-        _log.warning("unknown_tool", agent=principal.agent, tool=tool[:64])
-        raise MCPError(code=INVALID_PARAMS, message=f"Unknown tool: {tool[:64]}")
     refusal = inbound.refusal
     if refusal is None and face.draining():
         refusal = Unavailable("Bursar is stopping; nothing was done, ask again with the same key in a minute")
     if refusal is not None:
+        face.metrics.refused("agents", refusal.code)
         return refused(refusal)
-    with face.metrics.call(tool) as outcome:
-        result = await _bounded(face, inbound, tool)
-        outcome.status = result.envelope.status
+    start = face.metrics.now()
+    result = await _bounded(face, inbound, tool)
+    problem = result.envelope.problem
+    if problem is not None and problem.code == UnknownTool.code:
+        # The name is the caller's own text: it goes into no metric's label.
+        face.metrics.refused("agents", problem.code)
+        raise MCPError(code=INVALID_PARAMS, message=f"Unknown tool: {tool[:64]}")
+    face.metrics.answered(tool, result.envelope.status, since=start)
     return result
 
 
@@ -111,10 +112,10 @@ async def _bounded(face: Face, inbound: Inbound, tool: str) -> CallResult:
         async with asyncio.timeout(face.limits.answer_seconds):
             return await face.door.call(inbound.principal, tool, inbound.raw_arguments, inbound.call_meta)
     except TimeoutError:
-        _log.error("no_answer_in_time", tool=tool, agent=inbound.principal.agent)
+        _log.error("no_answer_in_time", tool=tool[:64], agent=inbound.principal.agent)
         return broke("Bursar gave no answer in time; the call may have been taken in")
     except Exception:  # noqa: BLE001 - whatever broke, the agent must be told, and told no more than that
-        _log.exception("gate_broke", tool=tool, agent=inbound.principal.agent)
+        _log.exception("gate_broke", tool=tool[:64], agent=inbound.principal.agent)
         return broke("Bursar broke while it worked on this call; the call may have been taken in")
 
 
@@ -125,22 +126,6 @@ def over_limit(meter: Meter, agent_id: str) -> CallRefused | None:
     if not meter.has_room(agent_id):
         return Busy("too many of this agent's calls are being answered; wait for one of them")
     return None
-
-
-def listed(tool: ToolListing) -> dict[str, Any]:
-    """Return one tool as the wire shows it, all four hints set: clients assume the worst of absent ones."""
-    hints = tool.annotations
-    return {
-        "name": tool.name,
-        "description": tool.description,
-        "inputSchema": dict(tool.input_schema),
-        "annotations": {
-            "readOnlyHint": hints.read_only,
-            "destructiveHint": hints.destructive,
-            "idempotentHint": hints.idempotent,
-            "openWorldHint": hints.open_world,
-        },
-    }
 
 
 def _inbound(ctx: ServerRequestContext[Any, Any]) -> Inbound:

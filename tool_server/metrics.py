@@ -6,8 +6,7 @@ Labels hold only words of ours (tools, statuses, reasons), never a caller's text
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -15,15 +14,6 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0)
-
-
-class Ending:
-    """How a counted call ended; a call that raised stays `broke`."""
-
-    __slots__ = ("status",)
-
-    def __init__(self) -> None:
-        self.status = "broke"
 
 
 class Metrics:
@@ -50,15 +40,14 @@ class Metrics:
         )
         self._open = Gauge("bursar_open_requests", "Requests being answered now", registry=self.registry)
 
-    @contextmanager
-    def call(self, tool: str) -> Iterator[Ending]:
-        """Count and time one tool call; `tool` is a name from the catalogue."""
-        ending, start = Ending(), self._monotonic()
-        try:
-            yield ending
-        finally:
-            self._seconds.labels(tool).observe(self._monotonic() - start)
-            self._calls.labels(tool, ending.status).inc()
+    def now(self) -> float:
+        """Return the instant to measure from, in seconds."""
+        return self._monotonic()
+
+    def answered(self, tool: str, status: str, *, since: float) -> None:
+        """Count and time one answered tool call; `tool` is a name from the catalogue."""
+        self._seconds.labels(tool).observe(self._monotonic() - since)
+        self._calls.labels(tool, status).inc()
 
     def refused(self, listener: str, reason: str) -> None:
         """Count one request that was refused before the gate."""

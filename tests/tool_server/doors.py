@@ -9,7 +9,7 @@ import msgspec
 
 from ledger.records import AgentRecord, CallRecord
 from plugins.tool import Annotations
-from policy.errors import CallRefused
+from policy.errors import CallRefused, UnknownTool
 from policy.model import Decision
 from tool_server.catalogue import ToolListing
 from tool_server.decode import read_arguments
@@ -79,6 +79,8 @@ class FakeDoor:
         if self._answer is not None:
             return await self._answer(tool_name)
         try:
+            if all(tool_name != tool.name for tool in self.listing(principal)):
+                raise UnknownTool("there is no such tool for you", retry="never")
             arguments = read_arguments(raw_arguments)
         except CallRefused as refused:
             problem = Problem(code=refused.code, message=refused.message, ran=False, retry=refused.retry)

@@ -1,4 +1,4 @@
-"""The bridge between an agent's standard streams and the server; the official client is at the agent's end."""
+"""The bridge between an agent's standard streams and the server, the official client at the agent's end."""
 
 import asyncio
 import contextlib

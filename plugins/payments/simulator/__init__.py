@@ -1,7 +1,8 @@
 """A stateful stand-in for Stripe's API: no key, no network, no money, and honest about it.
 
-Every id says `_sim`, every answer carries `Bursar-Simulator: inst_sim_...`, `livemode` is always false, and only
-the keys it made itself (`sk_test_sim_...`, `rk_test_sim_...`) open it. Only the command line and tests import it.
+Every id says `_sim`, every answer carries `Bursar-Simulator: inst_sim_...`, `livemode` is always false, and
+only the keys it made itself (`sk_test_sim_...`, `rk_test_sim_...`) open it. Only the command line and tests
+import it.
 
 **In process**, behind respx, with the real SDK::
 
@@ -15,17 +16,17 @@ the keys it made itself (`sk_test_sim_...`, `rk_test_sim_...`) open it. Only the
 `sim.secret_key` may do everything, `sim.earn_key` has no issuing and no outbound scope, `sim.spend_key` only
 those. `deliver=AppDeliver(app)` delivers into an ASGI app without a socket.
 `sim.faults.add(Fault("lost_after_commit", match="POST /v1/refunds"))` scripts a fault,
-`sim.faults.by_seed(7, rate=0.2, faults=[...])` draws them; `faults.py` lists the kinds. `sim.effects()` is the
-truth that harnesses count. `sim.world` holds the objects.
+`sim.faults.by_seed(7, rate=0.2, faults=[...])` draws them; `faults.py` lists the kinds. `sim.effects()` is
+the truth that harnesses count. `sim.world` holds the objects.
 
 **As a child process**: `python -m plugins.payments.simulator [--port 0] [--seed N] [--webhook URL]
 [--issuing-webhook URL] [--settle-after S] [--post-after S] [--with-parent]` prints one JSON line (address,
 account, instance, financial_account, recipient, secret_key, earn_key, spend_key, webhook_secrets,
 issuing_webhook_secrets, pid) and delivers by itself. `bursar simulate stripe` is the same for people.
 
-**Pages**, each plainly SIMULATED and without script: `/pay/{session}` (form fields `card`, `email`; the numbers
-are in `cards.py`), `/link/{payment link}`, `/cards/{issuing card}` (form fields `merchant`, `amount` as "19.99",
-`hold` to authorize only).
+**Pages**, each plainly SIMULATED and without script: `/pay/{session}` (form fields `card`, `email`; the
+numbers are in `cards.py`), `/link/{payment link}`, `/cards/{issuing card}` (form fields `merchant`, `amount`
+as "19.99", `hold` to authorize only).
 
 **Controls**, JSON in and out:
 

@@ -12,7 +12,7 @@ import orjson
 from plugins.payments.simulator import errors, forms, params
 from plugins.payments.simulator.errors import ApiError, invalid
 from plugins.payments.simulator.faults import API_KINDS, Fault, FaultPlan
-from plugins.payments.simulator.http import Broken, Request, Response, html_response, json_response
+from plugins.payments.simulator.http import BrokenError, Request, Response, html_response, json_response
 from plugins.payments.simulator.idempotency import Replays, fingerprint
 from plugins.payments.simulator.keys import KeyRing, require
 from plugins.payments.simulator.routes import Call, Route, Routes
@@ -81,7 +81,7 @@ class Api:
         self._sleep = sleep
 
     async def answer(self, request: Request) -> Response:
-        """Take one request through its steps. Raises Broken where a fault cuts the connection.
+        """Take one request through its steps. Raises BrokenError where a fault cuts the connection.
 
         1. Network faults, keys, rate limits: nothing was executed, nothing is stored.
         2. Route and scope; then the idempotency key is claimed, or its stored answer given.
@@ -132,7 +132,7 @@ class Api:
         request = job.request
         cut = job.fault("lost_before_commit", "unreachable") or job.fault("reset", after_commit=False)
         if cut is not None:
-            raise Broken(cut.how)
+            raise BrokenError(cut.how)
         if job.fault("key_rotated"):
             raise errors.unauthorized("Expired API Key provided: it was rotated.")
         key = self._owner.keys.authenticate(request.headers.get("authorization", ""))
@@ -177,7 +177,7 @@ class Api:
         await self._wait(job, after_commit=True)
         cut = job.fault("lost_after_commit") or job.fault("reset", after_commit=True)
         if cut is not None:
-            raise Broken(cut.how)
+            raise BrokenError(cut.how)
         if job.fault("html_502", after_commit=True):
             return html_response(502, _HTML_502)
         return answer

@@ -7,10 +7,10 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from plugins.payments.simulator import params
+from plugins.payments.simulator.options import ChildOptions
 from plugins.payments.simulator.simulator import Simulator
 from plugins.payments.simulator.webhooks import REQUEST_EVENT
 from plugins.payments.simulator.world import WorldSettings
@@ -22,24 +22,11 @@ _V2_EVENTS = tuple(
 )
 
 
-@dataclass(frozen=True)
-class ChildOptions:
-    """How the process shall run; times in seconds of its clock."""
-
-    port: int = 0
-    seed: int | None = None
-    webhook_url: str | None = None
-    issuing_webhook_url: str | None = None
-    settle_after_s: float | None = None
-    post_after_s: float | None = None
-    with_parent: bool = False
-
-
 def serve(options: ChildOptions, announce: Callable[[str], None]) -> None:
     """Run until a signal ends it; `announce` receives the JSON line once the address answers.
 
-    The line has address, account, instance, secret_key, earn_key, spend_key, webhook_secrets,
-    issuing_webhook_secrets and pid. Raises OSError when the port is taken.
+    The line has address, account, instance, financial_account, recipient, secret_key, earn_key, spend_key,
+    webhook_secrets, issuing_webhook_secrets and pid. Raises OSError when the port is taken.
     """
     asyncio.run(_serve(options, announce))
 
@@ -90,6 +77,8 @@ def _introduction(simulator: Simulator, address: str, options: ChildOptions) -> 
         "address": address,
         "account": simulator.world.account_id,
         "instance": simulator.instance,
+        "financial_account": simulator.world.financial_account,
+        "recipient": simulator.world.recipient,
         "secret_key": simulator.secret_key,
         "earn_key": simulator.earn_key,
         "spend_key": simulator.spend_key,

@@ -1,6 +1,6 @@
 """The controls under /_sim: the clock, faults, keys, accounts, and what only the outside world can do.
 
-Bodies and answers are JSON; a POST needs `Content-Type: application/json`, which no foreign page sends unasked.
+Bodies and answers are JSON; a POST needs `Content-Type: application/json`, which no foreign page may send.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from plugins.payments.simulator.errors import ApiError
 from plugins.payments.simulator.faults import Fault, FaultPlan
 from plugins.payments.simulator.http import Request, Response, json_response
 from plugins.payments.simulator.keys import KeyRing
-from plugins.payments.simulator.resources import disputes, payments, refunds
+from plugins.payments.simulator.resources import disputes, outbound, payments, refunds
 from plugins.payments.simulator.webhooks import Delivery
 from plugins.payments.simulator.world import Obj, World
 
@@ -206,6 +206,11 @@ async def _fail_refund(sim: Controlled, refund_id: str, _: Body) -> Obj:
     return refunds.fail(sim.world, sim.world.get("refund", refund_id))
 
 
+async def _move_outbound(sim: Controlled, payment_id: str, body: Body) -> Obj:
+    status = _one_of(body["status"], "posted", "failed", "returned")
+    return outbound.move(sim.world, sim.world.get(outbound.PAYMENT, payment_id), status)
+
+
 async def _resend(sim: Controlled, event_id: str, _: Body) -> Obj:
     hooks = sim.account.hooks
     event = sim.world.by_id[event_id]
@@ -243,5 +248,6 @@ _COMMANDS: dict[tuple[str, str], Callable[[Controlled, str, Body], Awaitable[Obj
     ("POST", "disputes/*/close"): _close_dispute,
     ("POST", "early_fraud_warnings"): _warn,
     ("POST", "refunds/*/fail"): _fail_refund,
+    ("POST", "outbound_payments/*"): _move_outbound,
     ("POST", "events/*/resend"): _resend,
 }

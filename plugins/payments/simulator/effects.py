@@ -18,9 +18,9 @@ _KINDS = {
 
 
 def of(world: World) -> list[Obj]:
-    """Give one row for each effect: kind, id, amount in minor units, currency, status and origin.
+    """Give one row for each effect: kind, id, amount in minor units, currency, status, origin.
 
-    `request_id` and `idempotency_key` are of the API request that made the object; a page or a timer has none.
+    `request_id` and `idempotency_key` are of the API request that made it; a page or a timer has none.
     """
     rows: list[Obj] = []
     for kind, name in _KINDS.items():

@@ -19,7 +19,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _MAX_BODY = 1 << 20  # One mebibyte: larger than any request of the API, small enough to hold many.
 
 
-class BodyTooLarge(Exception):
+class BodyTooLargeError(Exception):
     """The request's body is larger than the simulator reads."""
 
 
@@ -51,7 +51,7 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """The connection breaks instead of answering; `how` is disconnect, reset, timeout or unreachable."""
 
     def __init__(self, how: str) -> None:
@@ -82,7 +82,7 @@ def redirect(url: str) -> Response:
 
 
 async def read(scope: Scope, receive: Receive) -> Request:
-    """Read a whole request. Raises BodyTooLarge."""
+    """Read a whole request. Raises BodyTooLargeError."""
     chunks: list[bytes] = []
     size = 0
     more = True
@@ -91,7 +91,7 @@ async def read(scope: Scope, receive: Receive) -> Request:
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > _MAX_BODY:
-            raise BodyTooLarge
+            raise BodyTooLargeError
         chunks.append(chunk)
         more = bool(message.get("more_body", False))
     headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}

@@ -9,11 +9,13 @@ from plugins.payments.simulator.world import Obj, World
 
 _STYLE = """
 :root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 34rem; margin: 0 auto; padding: 0 1rem 3rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 34rem; margin: 0 auto; padding: 0 1rem 3rem }
 .banner { background: #7a4b00; color: #fff; padding: .6rem 1rem; margin: 0 -1rem 1.5rem; font-weight: 600 }
-table { width: 100%; border-collapse: collapse; } td { padding: .3rem 0; } td:last-child { text-align: right; }
+table { width: 100%; border-collapse: collapse; } td { padding: .3rem 0; }
+td:last-child { text-align: right; }
 .total td { border-top: 1px solid; font-weight: 600; }
-fieldset { border: 1px solid; border-radius: .4rem; margin: 1rem 0; } label { display: block; padding: .15rem 0; }
+fieldset { border: 1px solid; border-radius: .4rem; margin: 1rem 0; }
+label { display: block; padding: .15rem 0; }
 input[type=text], input[type=email] { width: 100%; font: inherit; padding: .4rem; box-sizing: border-box; }
 button { font: inherit; font-weight: 600; padding: .6rem 1.2rem; cursor: pointer; }
 .problem { border-left: .3rem solid #b00020; padding: .4rem .8rem; }
@@ -98,7 +100,8 @@ def issuing_card(card: Obj, history: list[Obj], problem: str | None = None, done
         for row in history
     )
     body = (
-        f"<p>Card ending in {card['last4']}, status <strong>{card['status']}</strong>, limit {caps or 'none'}.</p>"
+        f"<p>Card ending in {card['last4']}, status <strong>{card['status']}</strong>, "
+        f"limit {caps or 'none'}.</p>"
         f"{notes}"
         '<form method="post"><label for="merchant">Merchant</label>'
         '<input type="text" id="merchant" name="merchant" required maxlength="100">'

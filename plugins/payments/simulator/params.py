@@ -1,7 +1,7 @@
 """Check and convert request parameters by the SDK's own typed parameters (`stripe.params`).
 
 A form carries only strings; the types say which of them are integers, booleans, lists and objects. What they
-do not name is refused as Stripe refuses it. Open enums (`Literal[...] | str`) are held closed: a value that the
+do not name is refused as Stripe refuses it. Open enums (`Literal[...] | str`) are held closed: a value the
 pinned SDK does not list is far more often a typing mistake than a novelty.
 """
 
@@ -21,6 +21,7 @@ from plugins.payments.simulator.errors import ApiError, invalid
 _INTEGER = re.compile(r"^-?\d{1,18}$")
 _METADATA_KEYS, _METADATA_KEY, _METADATA_VALUE = 50, 40, 500  # Stripe's documented limits of metadata.
 _UNIONS = (typing.Union, types.UnionType)
+_WRAPPERS = (typing_extensions.NotRequired, typing_extensions.Required)
 
 
 def check(spec: str, raw: dict[str, Any], *, is_form: bool) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def warm() -> None:
     """Import the SDK's types, which takes most of a second, before the first request needs them."""
     importlib.import_module("stripe.params.checkout")
     importlib.import_module("stripe.params.issuing")
+    importlib.import_module("stripe.params.v2.money_management")
     check("ProductListParams", {}, is_form=True)
 
 
@@ -94,17 +96,16 @@ class _Checker:
             return self.typed_dict(value, hint, path)
         origin = typing_extensions.get_origin(hint)
         args = typing_extensions.get_args(hint)
-        if origin in (typing_extensions.NotRequired, typing_extensions.Required):
+        if origin in _WRAPPERS:
             return self.value(value, args[0], path)
-        if origin in _UNIONS:
-            return self._union(value, args, path)
-        if origin in (typing_extensions.Literal, typing.Literal):
-            return self._literal(value, args, path)
-        if origin is list:
-            return self._list(value, args[0], path)
-        if origin is dict:
-            return self._map(value, args[1], path)
-        return self._scalar(value, hint, path)
+        by_origin = {
+            **dict.fromkeys(_UNIONS, self._union),
+            typing.Literal: self._literal,
+            list: self._list,
+            dict: self._map,
+        }
+        convert = by_origin.get(origin)
+        return self._scalar(value, hint, path) if convert is None else convert(value, args, path)
 
     def _union(self, value: object, args: tuple[Any, ...], path: str) -> Any:  # noqa: ANN401  any JSON value
         literals = [m for a in args if _is_literal(a) for m in typing_extensions.get_args(a)]
@@ -130,21 +131,21 @@ class _Checker:
         names = ", ".join(str(m) for m in members[:12] if m != "")
         raise invalid(f"Invalid {path}: must be one of {names}", param=path)
 
-    def _list(self, value: object, item: Any, path: str) -> list[Any]:  # noqa: ANN401  a type
+    def _list(self, value: object, args: tuple[Any, ...], path: str) -> list[Any]:
         if self._is_form and isinstance(value, dict):
             if not all(key.isdigit() for key in value):
                 raise invalid(f"Invalid array: {path}", param=path)
             value = [value[key] for key in sorted(value, key=int)]
         if not isinstance(value, list):
             raise invalid(f"Invalid array: {path}", param=path)
-        return [self.value(element, item, f"{path}[{n}]") for n, element in enumerate(value)]
+        return [self.value(element, args[0], f"{path}[{n}]") for n, element in enumerate(value)]
 
-    def _map(self, value: object, item: Any, path: str) -> dict[str, Any]:  # noqa: ANN401  a type
+    def _map(self, value: object, args: tuple[Any, ...], path: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise invalid(f"Invalid hash: {path}", param=path)
         if path.rpartition("[")[2].rstrip("]") == "metadata":
             _check_metadata(value, path)
-        return {str(key): self.value(element, item, _join(path, key)) for key, element in value.items()}
+        return {str(key): self.value(element, args[1], _join(path, key)) for key, element in value.items()}
 
     def _scalar(self, value: object, hint: Any, path: str) -> Any:  # noqa: ANN401  a type, and a JSON value
         if hint is int:
@@ -183,7 +184,7 @@ def _join(path: str, name: object) -> str:
 
 
 def _is_literal(hint: object) -> bool:
-    return typing_extensions.get_origin(hint) in (typing_extensions.Literal, typing.Literal)
+    return typing_extensions.get_origin(hint) is typing.Literal
 
 
 def _decimal(value: object, path: str) -> str:

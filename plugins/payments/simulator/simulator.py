@@ -15,8 +15,8 @@ from plugins.payments.simulator.delivery import HttpDeliver
 from plugins.payments.simulator.faults import FaultPlan
 from plugins.payments.simulator.http import (
     App,
-    BodyTooLarge,
-    Broken,
+    BodyTooLargeError,
+    BrokenError,
     Receive,
     Request,
     Response,
@@ -30,6 +30,7 @@ from plugins.payments.simulator.http import (
 from plugins.payments.simulator.idempotency import Replays
 from plugins.payments.simulator.ids import Ids
 from plugins.payments.simulator.keys import EARN_SCOPES, SPEND_SCOPES, KeyRing
+from plugins.payments.simulator.resources import outbound
 from plugins.payments.simulator.resources.table import ROUTES
 from plugins.payments.simulator.webhooks import Deliver, Target, Webhooks
 from plugins.payments.simulator.world import Obj, World, WorldSettings
@@ -54,7 +55,7 @@ class Simulator:
         self._settings = settings or WorldSettings()
         self._deliver: Deliver = HttpDeliver() if deliver is None else deliver
         self._api = Api(self, ROUTES, sleep)
-        self._running: set[asyncio.Task[Response | Broken]] = set()
+        self._running: set[asyncio.Task[Response | BrokenError]] = set()
         self._wake = asyncio.Event()
         self.clock = SimClock(clock)
         self.instance = self._ids.new("inst")
@@ -68,6 +69,7 @@ class Simulator:
 
     def _new_account(self) -> Account:
         world = World(self.clock, self._rng, self._settings)
+        outbound.found(world)
         hooks = Webhooks(world, self.faults, self._deliver)
         hooks.wake = self._wake.set
         return Account(world, hooks, Replays(self.clock))
@@ -149,7 +151,7 @@ class Simulator:
             return
         try:
             request = await read(scope, receive)
-        except BodyTooLarge:
+        except BodyTooLargeError:
             await write(
                 send, json_response(413, {"error": {"type": "invalid_request_error", "message": "too large"}})
             )
@@ -159,16 +161,16 @@ class Simulator:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         outcome = await asyncio.shield(task)
-        if isinstance(outcome, Broken):
+        if isinstance(outcome, BrokenError):
             await break_connection(outcome.how, receive, send)
         else:
             await write(send, outcome)
 
-    async def _answer(self, request: Request) -> Response | Broken:
+    async def _answer(self, request: Request) -> Response | BrokenError:
         if request.path.startswith(("/v1/", "/v2/")):
             try:
                 return await self._api.answer(request)
-            except Broken as broken:
+            except BrokenError as broken:
                 return broken
         if request.path == "/_sim" or request.path.startswith("/_sim/"):
             return await control.answer(self, request)

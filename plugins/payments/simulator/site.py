@@ -1,11 +1,14 @@
 """What the pages do: pay a session, visit a link, buy something with an issuing card."""
 
+from decimal import Decimal, InvalidOperation
+
 from plugins.payments.simulator import pages
 from plugins.payments.simulator.api import Account
 from plugins.payments.simulator.cards import BY_NUMBER
-from plugins.payments.simulator.errors import ApiError
+from plugins.payments.simulator.errors import ApiError, invalid
 from plugins.payments.simulator.http import Request, Response, html_response, redirect
-from plugins.payments.simulator.resources import disputes, links, payments
+from plugins.payments.simulator.resources import authorizations, disputes, links, payments
+from plugins.payments.simulator.resources.common import ZERO_DECIMAL
 from plugins.payments.simulator.world import Obj, World
 
 
@@ -71,4 +74,44 @@ def _visit(world: World, link_id: str, request: Request) -> Response:
 
 
 async def _card(account: Account, card_id: str, request: Request) -> Response:
-    raise NotImplementedError
+    world = account.world
+    card = world.get("issuing.card", card_id)
+    if request.method == "GET":
+        return html_response(200, pages.issuing_card(card, _history(world, card)))
+    form = request.form()
+    try:
+        done = await _buy(account, card, form)
+    except ApiError as error:
+        return html_response(
+            error.status, pages.issuing_card(card, _history(world, card), problem=str(error))
+        )
+    problem = None if done["approved"] else f"Declined: {done['request_history'][-1]['reason']}."
+    words = "Authorized, not yet captured." if form.get("hold") else "Paid."
+    page = pages.issuing_card(card, _history(world, card), problem, None if problem else words)
+    return html_response(200 if done["approved"] else 402, page)
+
+
+async def _buy(account: Account, card: Obj, form: dict[str, str]) -> Obj:
+    """Do at a merchant what the operator's form says: authorize, and capture unless it only holds."""
+    amount = _minor_units(form.get("amount", ""), card["currency"])
+    merchant = {"name": form.get("merchant", "").strip()[:100] or "Simulated Merchant"}
+    params: Obj = {"card": card["id"], "amount": amount, "merchant_data": merchant}
+    authorization = await authorizations.attempt(account.world, account.hooks, params)
+    if authorization["approved"] and not form.get("hold"):
+        authorizations.take(account.world, authorization["id"])
+    return authorization
+
+
+def _history(world: World, card: Obj) -> list[Obj]:
+    return [row for row in world.all("issuing.authorization") if row["card"]["id"] == card["id"]]
+
+
+def _minor_units(text: str, code: str) -> int:
+    digits = 0 if code in ZERO_DECIMAL else 2
+    try:
+        scaled = Decimal(text.strip()).scaleb(digits)
+    except InvalidOperation:
+        scaled = Decimal("NaN")
+    if not scaled.is_finite() or scaled != scaled.to_integral_value():
+        raise invalid(f"'{text}' is not an amount; write it like 19.99", param="amount")
+    return int(scaled)

@@ -49,6 +49,7 @@ class WorldSettings:
         None  # Delayed payment methods settle by themselves after this; None: by control.
     )
     post_after_s: float | None = None  # Outbound payments post by themselves after this; None: by control.
+    limits_lag: bool = False  # Cards' aggregate limits forget earlier payments, as Stripe's may for a while.
     authorization_default: bool = False  # What a real-time request that nobody answers in time comes to.
 
 
@@ -62,13 +63,15 @@ class World:
         self.settings = settings
         self.account_id = self.ids.new("acct")
         self.born = clock.now()
+        self.financial_account = ""
+        self.recipient = ""
         self.by_id: dict[str, Obj] = {}
         self.kinds: dict[str, dict[str, Obj]] = {}
         self.included: dict[tuple[str, str], Any] = {}
         self.hidden: dict[tuple[str, str], Any] = {}
         self.origins: dict[str, Origin] = {}
         self.listeners: list[Callable[[Obj], None]] = []
-        self.issuing_spent: dict[str, int] = {}
+        self.issuing_spent: dict[tuple[str, str], int] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
 
@@ -115,6 +118,23 @@ class World:
             "pending_webhooks": 0,
             "request": request,
             "type": type_,
+        }
+        self.add(event)
+        for listener in self.listeners:
+            listener(event)
+        return event
+
+    def emit_v2(self, type_: str, related: Obj) -> Obj:
+        """Record a v2 event, which is thin: it names an object and carries none of it."""
+        event: Obj = {
+            "id": self.ids.new("evt"),
+            "object": "v2.core.event",
+            "type": type_,
+            "livemode": False,
+            "created": self.clock.iso(),
+            "context": None,
+            "reason": None,
+            "related_object": related,
         }
         self.add(event)
         for listener in self.listeners:

@@ -50,9 +50,11 @@ def _mature(world: World) -> list[Obj]:
     return rows
 
 
-def issuing_available(world: World) -> int:
-    """Give what cards may still spend, in minor units of the account's currency."""
-    return world.settings.issuing_balance - sum(world.issuing_spent.values())
+def issuing_available(world: World, code: str) -> int:
+    """Give what cards may still spend in a currency, in minor units: funds less holds and captures."""
+    return world.settings.issuing_balance - sum(
+        amount for (currency, _), amount in world.issuing_spent.items() if currency == code
+    )
 
 
 def retrieve(call: Call) -> Obj:
@@ -63,7 +65,9 @@ def retrieve(call: Call) -> Obj:
     for row in _mature(world):
         if row["balance_type"] == "payments":
             (available if row["status"] == "available" else pending)[row["currency"]] += row["net"]
-    funds = [{"amount": issuing_available(world), "currency": world.settings.currency}]
+    funds = [
+        {"amount": issuing_available(world, world.settings.currency), "currency": world.settings.currency}
+    ]
     return {
         "object": "balance",
         "available": [_row(code, amount) for code, amount in sorted(available.items())],

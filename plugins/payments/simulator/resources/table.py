@@ -2,12 +2,16 @@
 
 from plugins.payments.simulator.resources import (
     account,
+    authorizations,
     balance,
     catalogue,
     checkout,
     disputes,
     events,
+    issuing_cards,
+    issuing_transactions,
     links,
+    outbound,
     payments,
     refunds,
 )
@@ -23,6 +27,10 @@ ROUTES = Routes(
         *payments.ROUTES,
         *refunds.ROUTES,
         *disputes.ROUTES,
+        *issuing_cards.ROUTES,
+        *authorizations.ROUTES,
+        *issuing_transactions.ROUTES,
+        *outbound.ROUTES,
         *events.ROUTES,
     ]
 )

@@ -279,7 +279,7 @@ def test_every_ignored_lint_rule_has_a_reason() -> None:
     ids=" ".join,
 )
 def test_the_tools_have_nothing_to_say(command: tuple[str, ...]) -> None:
-    """Lint, types and import contracts count like any other test, so the suite's last line speaks for them."""
+    """Lint, types and import contracts count like any other test, so one line speaks for all."""
     program = [sys.executable, "-m", *command]
     if command == ("importlinter",):
         program = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]

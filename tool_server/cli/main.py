@@ -73,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = next((word for word in words if not word.startswith("-")), "")
     debug = "--debug" in switches
     try:
-        module = _import_command(name) if name else None
-        args = _parser(name, module).parse_args(words)
+        module = import_command(name) if name else None
+        args = build_parser(name, module).parse_args(words)
         args.json, args.debug = "--json" in switches, debug
         return cast("CommandModule", module).run(args)
     except CommandError as error:
@@ -96,7 +96,7 @@ def _take_switches(words: list[str]) -> tuple[list[str], set[str]]:
     return [word for word in words[:end] if word not in switches] + words[end:], switches
 
 
-def _import_command(name: str) -> CommandModule:
+def import_command(name: str) -> CommandModule:
     """Import the module of one command.
 
     Raises `CommandError` for a name that is no command, and for one that this version does not have.
@@ -111,8 +111,8 @@ def _import_command(name: str) -> CommandModule:
     return cast("CommandModule", importlib.import_module(path))
 
 
-def _parser(name: str, module: CommandModule | None) -> argparse.ArgumentParser:
-    """Build the parser that knows every command's name and the arguments of the one asked for."""
+def build_parser(name: str, module: CommandModule | None) -> argparse.ArgumentParser:
+    """Build the parser that knows every command's name and the arguments of the one called `name`."""
     parser = _Parser(
         prog="bursar",
         description="Let AI agents earn and spend real money, under policy.",

@@ -1,4 +1,4 @@
-"""The form of policies.yaml: what each part may hold, as types that both the loader and the JSON Schema follow.
+"""The form of policies.yaml: what each part may hold, as types that loader and JSON Schema both follow.
 
 A value here is text as it was written, known to be well formed; `policy.load` turns it into the words of
 `policy.language`. `extra={"form": ...}` names the check in `policy.shape` that a text must also pass.
@@ -79,13 +79,17 @@ ZoneText = Annotated[
     Meta(description="An IANA time zone such as Europe/Berlin, or UTC.", extra={"form": "zone"}),
 ]
 ToolGlob = Annotated[str, Meta(description="A tool's name; '*' and '?' match.", extra={"form": "tool"})]
-OperationGlob = Annotated[str, Meta(description="An operation; '*' and '?' match.", extra={"form": "operation"})]
+OperationGlob = Annotated[
+    str, Meta(description="An operation; '*' and '?' match.", extra={"form": "operation"})
+]
 ProviderGlob = Annotated[str, Meta(description="A provider; '*' and '?' match.", extra={"form": "provider"})]
 Provider = Annotated[str, Meta(description="A provider.", extra={"form": "live_provider"})]
 PayeeGlob = Annotated[
     str, Meta(description="A payee; '*' stands for a whole part: *.example.com.", extra={"form": "payee"})
 ]
-CurrencyCode = Annotated[str, Meta(pattern=r"^[A-Z]{3}$", description="ISO 4217.", extra={"form": "currency"})]
+CurrencyCode = Annotated[
+    str, Meta(pattern=r"^[A-Z]{3}$", description="ISO 4217.", extra={"form": "currency"})
+]
 ExactName = Annotated[
     str, Meta(description="The name of an agent, project or person, exactly.", extra={"form": "name"})
 ]
@@ -187,6 +191,7 @@ class CapMatchForm(Form, frozen=True):
     operation: OperationGlob | Several[OperationGlob] | UnsetType = UNSET
     provider: ProviderGlob | Several[ProviderGlob] | UnsetType = UNSET
     payee: PayeeGlob | Several[PayeeGlob] | PayeeListForm | UnsetType = UNSET
+    payee_known: bool | UnsetType = UNSET
     payee_basis: PayeeBasis | Several[PayeeBasis] | UnsetType = UNSET
     amount: AmountForm | UnsetType = UNSET
     currency: CurrencyCode | Several[CurrencyCode] | UnsetType = UNSET
@@ -196,13 +201,12 @@ class CapMatchForm(Form, frozen=True):
     recurring: bool | UnsetType = UNSET
     reversible: bool | UnsetType = UNSET
     args: dict[str, ArgForm] | UnsetType = UNSET
+    hours: HoursForm | UnsetType = UNSET
 
 
 class MatchForm(CapMatchForm, frozen=True):
     """Which calls a rule speaks of; all fields set must hold."""
 
-    payee_known: bool | UnsetType = UNSET
-    hours: HoursForm | UnsetType = UNSET
     sum_above: SumForm | UnsetType = UNSET
     count_above: CountForm | UnsetType = UNSET
 

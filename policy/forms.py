@@ -1,4 +1,4 @@
-"""What a text of a policy or cases file must be beyond being text: one check per form that `policy.document` names.
+"""What a text of a policy or cases file must be beyond text: one check per form that `policy.document` names.
 
 A check returns nothing or raises ValueError with what was met and what is expected.
 """
@@ -20,6 +20,7 @@ _ID: Final = re.compile(notation.ID_PATTERN)
 _WORD: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _TOOL: Final = re.compile(r"[a-z][a-z0-9_]{2,39}")
 _MODULE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_FEW: Final = 8  # So many names can be told in one line.
 _LONGEST_TEXT: Final = 500  # An approver reads it on a card.
 
 
@@ -44,6 +45,7 @@ class Names(Struct, frozen=True, kw_only=True):
     earned_caps: Collection[str] = ()
     sum_rules: Collection[str] = ()
     count_rules: Collection[str] = ()
+    codes: Collection[str] = ()
     hint: str = ""  # What to do where a tool is missing from `tools`.
 
 
@@ -61,7 +63,7 @@ def known(word: str, names: Collection[str], noun: str, otherwise: str = "") -> 
     """Refuse a name that does not exist, naming the nearest one or all of a few."""
     if word in names:
         return
-    few = f"known are {', '.join(sorted(names))}" if 0 < len(names) <= 8 else otherwise
+    few = f"known are {', '.join(sorted(names))}" if 0 < len(names) <= _FEW else otherwise
     raise FormError(f"unknown {noun} {quoted(word)}", did_you_mean(word, names) or few)
 
 
@@ -98,7 +100,7 @@ def _who(text: str, _names: Names) -> None:
         known(role, ROLES, "role")
 
 
-def _new_tool(text: str, names: Names) -> None:
+def _new_tool(text: str, _names: Names) -> None:
     if _TOOL.fullmatch(text) is None:
         raise FormError(f"{quoted(text)} is no tool name; use 3 to 40 small letters, digits and '_'")
 
@@ -131,6 +133,11 @@ def _span(text: str, _names: Names) -> None:
     if text == "call":
         raise FormError("'call' is no span to add up over", "write run, day, month or a duration like 24h")
     notation.window(text)
+
+
+def _quantity(text: str, _names: Names) -> None:
+    if notation.limit(text).percent_of_earned is not None:
+        raise FormError(f"{quoted(text)} is no quantity", 'write one such as "3.00 USD" or "2 calls"')
 
 
 def _sentence(text: str, _names: Names) -> None:
@@ -174,6 +181,10 @@ FORMS: Final[Mapping[str, TextForm]] = {
     "count_rule": TextForm("a rule", _one_of("rule with count_above", lambda names: names.count_rules)),
     "plugin": TextForm("a plugin's name", _word),
     "module": TextForm("a module", _module),
+    "exact_tool": TextForm("a tool", _one_of("tool", lambda names: names.tools)),
+    "code": TextForm("a code", _one_of("code", lambda names: names.codes)),
+    "quantity": TextForm('money or calls, such as "3.00 USD" or "2 calls"', _quantity),
+    "earned": TextForm(_MONEY, lambda text, _names: Money.parse(text.removeprefix("-"))),
     "new_tool": TextForm("a tool's name", _new_tool),
     "word": TextForm("a name", _word),
     "sentence": TextForm("a text", _sentence),

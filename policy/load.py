@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from msgspec import Struct, UnsetType
+from msgspec import UnsetType
 
 from policy import notation
 from policy.document import (
@@ -51,10 +51,10 @@ from policy.language import (
     Scope,
     WindowKind,
 )
-from policy.load_match import MatchBuilder, several, speaks_of, value_at, value_or
+from policy.load_match import MatchBuilder, several, value_at, value_or
 from policy.matching import HUMAN_ONLY_OPERATIONS, names
 from policy.shape import Read, read_form
-from policy.tools import ToolInfo, Tools
+from policy.tools import ToolInfo, Tools, outside_tools
 from policy.yaml_marks import (
     MAX_BYTES,
     Items,
@@ -75,7 +75,12 @@ _OWN_NAMES: Final = (
     ("outside", "tool", "outside tool"),
     ("plugins", "name", "plugin"),
 )
-_SAYS_NOTHING: Final = (AmountForm, ArgForm, ConfirmForm, HoursForm)  # Empty, they would match or ask for nothing.
+_SAYS_NOTHING: Final = (
+    AmountForm,
+    ArgForm,
+    ConfirmForm,
+    HoursForm,
+)  # Empty, they would match or ask for nothing.
 _EARNED_PER: Final = (Scope.ACCOUNT, Scope.PROJECT)  # What earnings are booked for (M15).
 _WEEK_S: Final = 604_800
 
@@ -83,8 +88,8 @@ _WEEK_S: Final = 604_800
 def load(source: str | bytes, file: str, tools: Tools) -> Policy:
     """Return the policy that a file's text states.
 
-    `file` is the name that addresses speak of; `tools` are all the tools there are. Raises PolicyError with every
-    mistake and its address.
+    `file` is the name that addresses speak of; `tools` are all the tools there are. Raises PolicyError with
+    every mistake and its address.
     """
     problems = Problems(file)
     policy = None
@@ -121,14 +126,14 @@ class _Loader:
         self._problems = problems
         self._tools = tools
         self._names = _names_in(root, tools)
-        self._match = MatchBuilder(problems, tools, ())
+        self._match = MatchBuilder(problems, tools)
 
     def policy(self, source: str | bytes) -> Policy | None:
         """Return the policy; None where a mistake leaves nothing to build it of."""
         self._note_duplicates()
         read = read_form(PolicyForm, self._root, self._problems, self._names)
-        outside = [self._outside(node, form) for node, form in read.each(OutsideForm)]
-        self._match = MatchBuilder(self._problems, self._tools, [_outside_info(tool) for tool in outside])
+        outside = tuple(self._outside(node, form) for node, form in read.each(OutsideForm))
+        self._match = MatchBuilder(self._problems, {**self._tools, **outside_tools(outside)})
         self._note_empty(read)
         policy = Policy(
             sha256=hashlib.sha256(source.encode() if isinstance(source, str) else source).hexdigest(),
@@ -139,7 +144,7 @@ class _Loader:
             desks=tuple(self._desk(node, form) for node, form in read.each(DeskForm)),
             rules=tuple(self._rule(node, form) for node, form in read.each(RuleForm)),
             limits=_limits(read),
-            outside=tuple(_outside_entry(tool) for tool in outside),
+            outside=outside,
         )
         return _with_lists(policy, read.whole) if isinstance(read.whole, PolicyForm) else None
 
@@ -184,7 +189,9 @@ class _Loader:
             return None
         where = _table(node, "unless")
         if not where.entries:
-            self._problems.at(where, "an empty 'unless' would silence the rule for good", "fill it or leave it out")
+            self._problems.at(
+                where, "an empty 'unless' would silence the rule for good", "fill it or leave it out"
+            )
         unless = self._match.match(where, form.unless, within=match)
         for field, twice in (
             ("sum_above", match.sum_above and unless.sum_above),
@@ -198,7 +205,9 @@ class _Loader:
         asks = form.effect is Answer.REQUIRE_APPROVAL
         if asks and isinstance(form.approval, UnsetType):
             desks = ", ".join(sorted(self._names.desks)) or "none yet; add one under 'approvals'"
-            self._problems.at(value_at(node, "effect"), "require_approval needs 'approval'", f"desks: {desks}")
+            self._problems.at(
+                value_at(node, "effect"), "require_approval needs 'approval'", f"desks: {desks}"
+            )
         if not asks and not isinstance(form.approval, UnsetType):
             where = value_at(node, "approval")
             self._problems.at(where, f"'approval' goes with require_approval, not with {form.effect.value}")
@@ -237,14 +246,18 @@ class _Loader:
         if not earned and not isinstance(form.after, UnsetType):
             self._problems.at(value_at(node, "after"), "'after' goes with a limit of '% of earned' only")
         if limit.calls is not None and window.kind is WindowKind.CALL:
-            self._problems.at(value_at(node, "window"), "one call is always one call", "count them over a longer window")
+            self._problems.at(
+                value_at(node, "window"), "one call is always one call", "count them over a longer window"
+            )
         return Cap(
             id=form.id,
             per=form.per,
             window=window,
             limit=limit,
             at=self._mark(node),
-            match=None if isinstance(form.match, UnsetType) else self._match.match(_table(node, "match"), form.match),
+            match=None
+            if isinstance(form.match, UnsetType)
+            else self._match.match(_table(node, "match"), form.match),
             after_s=_WEEK_S if isinstance(form.after, UnsetType) else notation.duration_s(form.after),
             restores=value_or(form.restores, False),  # noqa: FBT003 - what holds where the field is left out
         )
@@ -255,7 +268,9 @@ class _Loader:
         if len(set(who)) < len(who):
             self._problems.at(value_at(node, "who"), "someone is named twice", "name each once")
         if quorum > len(who) and not any(name.startswith("role:") for name in who):
-            self._problems.at(value_at(node, "quorum"), f"{quorum} people cannot agree where {len(who)} are asked")
+            self._problems.at(
+                value_at(node, "quorum"), f"{quorum} people cannot agree where {len(who)} are asked"
+            )
         confirm = value_or(form.confirm, ConfirmForm())
         return Desk(
             id=form.id,
@@ -264,7 +279,7 @@ class _Loader:
             quorum=quorum,
             expires_in_s=notation.duration_s(value_or(form.expires_in, "24h")),
             run_within_s=notation.duration_s(value_or(form.run_within, "1h")),
-            not_by=several(form.not_by),
+            not_by=tuple(value_or(form.not_by, [])),
             allow_self=value_or(form.allow_self, False),  # noqa: FBT003 - what holds where the field is left out
             notify=several(form.notify),
             confirm=Confirm(
@@ -285,14 +300,26 @@ class _Loader:
         for node, form in read.each(LiveSpendForm):
             providers = tuple(value_or(form.providers, []))
             if form.enabled and not providers:
-                self._problems.at(node, "live_spend is enabled for no provider", "name them under 'providers'")
+                self._problems.at(
+                    node, "live_spend is enabled for no provider", "name them under 'providers'"
+                )
             return LiveSpend(form.enabled, providers)
         return LiveSpend()
 
-    def _outside(self, node: Table, form: OutsideForm) -> OutsideForm:
+    def _outside(self, node: Table, form: OutsideForm) -> dict[str, object]:
+        """Return an entry of `Policy.outside`: its names, its mode and the arguments that say more."""
         if form.tool in self._tools:
             self._problems.at(value_at(node, "tool"), f"{quoted(form.tool)} is a tool of Bursar itself")
-        return form
+        args = value_or(form.args, OutsideArgsForm())
+        named = {"amount": args.amount, "payee": args.payee}
+        return {
+            "tool": form.tool,
+            "kind": form.kind,
+            "operation": form.operation,
+            "provider": form.provider,
+            "mode": value_or(form.mode, Mode.LIVE),
+            "args": {field: name for field, name in named.items() if not isinstance(name, UnsetType)},
+        }
 
 
 def _names_in(root: Node, tools: Tools) -> Names:
@@ -300,7 +327,9 @@ def _names_in(root: Node, tools: Tools) -> Names:
     known = tools.values()
     return Names(
         tools=tools.keys() | _words(root, "outside", "tool"),
-        operations={tool.operation for tool in known} | _words(root, "outside", "operation") | HUMAN_ONLY_OPERATIONS,
+        operations={tool.operation for tool in known}
+        | _words(root, "outside", "operation")
+        | HUMAN_ONLY_OPERATIONS,
         providers={tool.provider for tool in known} | _words(root, "outside", "provider"),
         lists=frozenset(_table(root, "lists").entries),
         desks=_words(root, "approvals", "id"),
@@ -346,30 +375,3 @@ def _limits(read: Read) -> Limits:
         held = 25 if isinstance(form.held_share, UnsetType) else notation.share_percent(form.held_share)
         return Limits(value_or(form.open_requests, 20), held)
     return Limits()
-
-
-def _outside_info(form: OutsideForm) -> ToolInfo:
-    """Return what is known of a tool that lives elsewhere: all but its arguments."""
-    return ToolInfo(
-        name=form.tool,
-        kind=form.kind,
-        kit="outside",
-        plugin="outside",
-        provider=form.provider,
-        operation=form.operation,
-        description="",
-    )
-
-
-def _outside_entry(form: OutsideForm) -> dict[str, object]:
-    """Return an entry of `Policy.outside`: tool, kind, operation, provider, mode and the arguments that say more."""
-    args = value_or(form.args, OutsideArgsForm())
-    named = {"amount": args.amount, "payee": args.payee}
-    return {
-        "tool": form.tool,
-        "kind": form.kind,
-        "operation": form.operation,
-        "provider": form.provider,
-        "mode": value_or(form.mode, Mode.LIVE),
-        "args": {field: name for field, name in named.items() if not isinstance(name, UnsetType)},
-    }

@@ -1,11 +1,11 @@
-"""The `match` and `unless` of a rule or a cap: from their form to `policy.language.Match`, with what cannot hold."""
+"""The `match` and `unless` of a rule or a cap: from their form to `policy.language.Match`, if it can hold."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from policy import notation
 from policy.document import (
@@ -22,7 +22,7 @@ from policy.errors import MoneyError
 from policy.language import ArgTest, CountAbove, Hours, Match, SumAbove
 from policy.matching import names
 from policy.money import NOTATION, Money
-from policy.tools import ToolInfo, Tools
+from policy.tools import OUTSIDE, ToolInfo, Tools
 from policy.yaml_marks import Node, Problems, Table, did_you_mean, quoted
 
 T = TypeVar("T")
@@ -57,9 +57,9 @@ def value_at(node: Table, *path: str) -> Node:
 class MatchBuilder:
     """Builds matches of one file."""
 
-    def __init__(self, problems: Problems, tools: Tools, outside: Iterable[ToolInfo] = ()) -> None:
+    def __init__(self, problems: Problems, tools: Tools) -> None:
         self._problems = problems
-        self._tools = [*tools.values(), *outside]
+        self._tools = list(tools.values())
 
     def match(self, node: Table, form: CapMatchForm, within: Match | None = None) -> Match:
         """Return what a `match` or, `within` it, an `unless` says."""
@@ -83,6 +83,8 @@ class MatchBuilder:
             recurring=value_or(form.recurring, None),
             reversible=value_or(form.reversible, None),
             args=tuple((name, _arg_test(test)) for name, test in value_or(form.args, {}).items()),
+            payee_known=value_or(form.payee_known, None),
+            hours=self._hours(node, form.hours),
             **(self._asking(node, form) if isinstance(form, MatchForm) else {}),
         )
         self._note_bounds(node, built)
@@ -97,10 +99,8 @@ class MatchBuilder:
         return amounts
 
     def _asking(self, node: Table, form: MatchForm) -> dict[str, Any]:
-        """Return the fields that only rules have, since they ask for facts by the rule's id."""
+        """Return the fields that only rules have, since their facts go by the rule's id."""
         return {
-            "payee_known": value_or(form.payee_known, None),
-            "hours": self._hours(node, form.hours),
             "sum_above": self._sum(node, form.sum_above),
             "count_above": _count(form.count_above),
         }
@@ -108,11 +108,14 @@ class MatchBuilder:
     def _hours(self, node: Table, form: HoursForm | UnsetType) -> Hours | None:
         if isinstance(form, UnsetType):
             return None
-        days = tuple(sorted({_DAYS.index(day) for day in value_or(form.days, list(_DAYS))}))
+        named = _DAYS if isinstance(form.days, UnsetType) else form.days
+        days = tuple(sorted({_DAYS.index(day) for day in named}))
         begin = 0 if isinstance(form.from_, UnsetType) else notation.minute_of_day(form.from_)
         end = _END_OF_DAY if isinstance(form.to, UnsetType) else notation.minute_of_day(form.to)
         if begin in {end, _END_OF_DAY}:
-            self._problems.at(value_at(node, "hours"), "these hours hold no time", "let 'from' differ from 'to'")
+            self._problems.at(
+                value_at(node, "hours"), "these hours hold no time", "let 'from' differ from 'to'"
+            )
         return Hours(days, begin, end)
 
     def _sum(self, node: Table, form: SumForm | UnsetType) -> SumAbove | None:
@@ -130,14 +133,18 @@ class MatchBuilder:
                 self._problems.at(where, f"no amount is above {least[bound.currency]} and up to {bound}")
         for name, test in match.args:
             if _leaves_nothing(test):
-                self._problems.at(value_at(node, "args", name), "no value is above the one bound and up to the other")
+                self._problems.at(
+                    value_at(node, "args", name), "no value is above the one bound and up to the other"
+                )
 
     def _note_arguments(self, node: Table, match: Match, within: Match | None) -> None:
         """Refuse arguments that no tool in question has, and tests that none of them could pass."""
         if not match.args:
             return
-        spoken_of = [tool for tool in self._tools if speaks_of(match, tool) and (not within or speaks_of(within, tool))]
-        if not spoken_of or any(tool.plugin == "outside" for tool in spoken_of):
+        spoken_of = [
+            tool for tool in self._tools if speaks_of(match, tool) and (not within or speaks_of(within, tool))
+        ]
+        if not spoken_of or any(tool.plugin == OUTSIDE for tool in spoken_of):
             return  # The arguments of outside tools are not known here.
         arguments = value_at(node, "args")
         assert isinstance(arguments, Table)  # noqa: S101 - the form was read from this very node
@@ -148,7 +155,9 @@ class MatchBuilder:
             else:
                 known = {key for tool in spoken_of for key in tool.properties}
                 hint = did_you_mean(name, known) or f"there are {', '.join(sorted(known)[:12]) or 'none'}"
-                self._problems.at(arguments.entries[name][0], f"no tool in question has an argument {quoted(name)}", hint)
+                self._problems.at(
+                    arguments.entries[name][0], f"no tool in question has an argument {quoted(name)}", hint
+                )
 
     def _note_misfit(self, node: Node, name: str, test: ArgTest, having: list[Property]) -> None:
         """Refuse a test that no value of the argument could ever pass."""
@@ -159,7 +168,9 @@ class MatchBuilder:
         for bound in (test.up_to, test.above):
             if bound is not None and not any(_may_compare(bound, spec) for spec in having):
                 shown = f"{str(bound)!r}" if isinstance(bound, Money) else str(bound)
-                self._problems.at(node, f"argument {name!r} cannot be compared with {shown}", _is_instead(having))
+                self._problems.at(
+                    node, f"argument {name!r} cannot be compared with {shown}", _is_instead(having)
+                )
 
 
 def speaks_of(match: Match, tool: ToolInfo) -> bool:

@@ -25,6 +25,7 @@ CLOCK_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$"
 ZONE_PATTERN: Final = r"^(UTC|[A-Z][A-Za-z_]+(/[A-Za-z0-9_+-]+){1,2})$"
 ID_PATTERN: Final = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 
+_SHOWN: Final = 40  # Enough of what was met to find it.
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _DURATION: Final = re.compile(DURATION_PATTERN)
 _CALLS: Final = re.compile(CALLS_PATTERN)
@@ -114,7 +115,9 @@ def payee_pattern(text: str) -> str:
     """
     pattern(text)
     if "*" in text and "." in text and any("*" in label and label != "*" for label in text.split(".")):
-        raise ValueError(f"{_met(text)} also matches names of strangers; let '*' stand for a whole part, as in '*.host'")
+        raise ValueError(
+            f"{_met(text)} also matches names of strangers; let '*' stand for a whole part, as in '*.host'"
+        )
     return text
 
 
@@ -137,4 +140,4 @@ def exact_name(text: str) -> str:
 
 
 def _met(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")

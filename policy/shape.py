@@ -1,4 +1,4 @@
-"""Turn the nodes of a file into its forms, noting every mistake with its address instead of stopping at the first.
+"""Turn the nodes of a file into its forms, noting every mistake with its address, not just the first.
 
 The types of `policy.document` are compiled once into readers. A reader returns BROKEN after it has noted why.
 (msgspec's own `convert` stops at the first mistake and knows no columns.)
@@ -10,7 +10,18 @@ import types
 from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 from msgspec import Meta, Struct, UnsetType
@@ -25,8 +36,6 @@ _ELSEWHERE: Final = {
     "when": "there are no expressions; write fields of match and unless",
     "if": "there are no expressions; write fields of match and unless",
     "cap": "caps stand at the top of the file and bind by themselves",
-    "payee_known": "rules may ask for this, caps may not",
-    "hours": "rules may ask for this, caps may not",
     "sum_above": "rules may ask for this, caps may not",
     "count_above": "rules may ask for this, caps may not",
     "priority": "the order of rules never matters: deny over require_approval over allow",
@@ -45,7 +54,7 @@ BROKEN: Final = Broken()
 
 
 class Reading(Struct, frozen=True):
-    """One reading of one file: where mistakes go, the names there are, and texts already found well formed."""
+    """One reading of one file: where mistakes go, the names there are, and texts found well formed."""
 
     problems: Problems
     names: Names

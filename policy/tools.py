@@ -14,7 +14,10 @@ from msgspec import Struct
 from policy.errors import ConfigurationError
 from policy.language import Kind
 
-TOOLS_FILE: Final = Path(__file__).resolve().parent.parent / "tools.json"  # Beside the packages that bring them.
+TOOLS_FILE: Final = (
+    Path(__file__).resolve().parent.parent / "tools.json"
+)  # Beside the packages that bring them.
+OUTSIDE: Final = "outside"  # The kit and plugin of tools that live in other servers.
 
 
 class ToolInfo(Struct, frozen=True, kw_only=True):
@@ -71,21 +74,39 @@ def definition_hash(tool: ToolInfo) -> str:
 
 
 def load_tools(path: Path = TOOLS_FILE) -> Tools:
-    """Return the tools of a tools.json by name. Raises ConfigurationError where it cannot be read or is not current."""
+    """Return the tools of a tools.json by name. Raises ConfigurationError where it cannot be relied on."""
     try:
         read = msgspec.json.decode(path.read_bytes(), type=_ToolsFile)
     except OSError as error:
-        raise ConfigurationError(f"{path.name} cannot be read: {error.strerror}; it lists the tools there are") from None
+        raise ConfigurationError(
+            f"{path.name} cannot be read: {error.strerror}; it lists the tools there are"
+        ) from None
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"{path.name} is no list of tools: {error}") from None
     for tool in read.tools:
         if tool.definition_hash != definition_hash(tool):
-            raise ConfigurationError(f"{path.name}: the definition hash of {tool.name} is not current; write it anew")
+            raise ConfigurationError(f"{path.name}: the hash of {tool.name} is not current; write it anew")
     return {tool.name: tool for tool in read.tools}
 
 
+def outside_tools(entries: Iterable[Mapping[str, object]]) -> Tools:
+    """Return what `Policy.outside` says of the tools that live in other servers: all but their arguments."""
+    return {
+        str(entry["tool"]): ToolInfo(
+            name=str(entry["tool"]),
+            kind=Kind(str(entry["kind"])),
+            kit=OUTSIDE,
+            plugin=OUTSIDE,
+            provider=str(entry["provider"]),
+            operation=str(entry["operation"]),
+            description="",
+        )
+        for entry in entries
+    }
+
+
 def tools_json(tools: Iterable[ToolInfo]) -> bytes:
-    """Return the text of tools.json for these tools, sorted by name, each with its current definition hash."""
+    """Return the text of tools.json for these tools, by name, each with its current definition hash."""
     current = [msgspec.structs.replace(tool, definition_hash=definition_hash(tool)) for tool in tools]
     listed = _ToolsFile(sorted(current, key=lambda tool: tool.name))
     return msgspec.json.format(msgspec.json.encode(listed), indent=2) + b"\n"

@@ -1,16 +1,16 @@
-"""Read the strict YAML that policies and cases are written in: YAML 1.2 core scalars, each value with its address.
+"""Read the strict YAML that policies and cases are written in: YAML 1.2 core, each value with its address.
 
-Parsing goes event by event with a stack of our own, so neither depth nor size can exhaust the machine, and the
-features that let one slip of a finger change a meaning silently do not exist: duplicate keys, anchors and aliases,
-merge keys, tags, several documents, tabs, invisible characters, values that run on over lines, and comments that
-a lone '#' would make of a line.
+Parsing goes event by event with a stack of our own, so neither depth nor size can exhaust the machine. What
+lets one slip of a finger change a meaning silently does not exist: duplicate keys, anchors and aliases, merge
+keys, tags, several documents, tabs, invisible characters, values that run on over lines, and comments that a
+lone '#' would make of a line.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import yaml
 from msgspec import Struct
@@ -22,13 +22,14 @@ MAX_DEPTH: Final = 12  # The deepest field of the language stands at 7.
 MAX_NODES: Final = 60_000  # Bounds time and memory; a thousand full rules have about 20,000.
 MAX_MISTAKES: Final = 50  # A person mends a screenful at a time; the search for suggestions is not free.
 
+_QUOTED: Final = 60  # Enough of what was met to find it.
 MAX_SHOWN: Final = 2_000  # A longer line would be most of a report; its address must do.
 
-# Control characters, invisible and direction-changing ones, and what YAML 1.1 takes for line breaks. A line could
-# read one way to a person and another to the loader.
+# Control characters, invisible and direction-changing ones, and what YAML 1.1 takes for line breaks. A line
+# could read one way to a person and another to the loader.
 _FORBIDDEN: Final = re.compile(
-    r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
-    r"\ufff9-\uffff\U000e0000-\U000e0fff]|\r(?!\n)"
+    r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    r"\ud800-\udfff\ufeff\ufff9-\uffff\U000e0000-\U000e0fff]|\r(?!\n)"
 )
 _COMMENT: Final = re.compile(r"^( *)#(?!#)( *)(.*)$", re.MULTILINE)
 _INT: Final = re.compile(r"[-+]?[0-9]{1,18}|0o[0-7]{1,20}|0x[0-9a-fA-F]{1,15}")
@@ -110,7 +111,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def quoted(text: str) -> str:
     """Quote what was met, short enough for one line."""
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+    return repr(text if len(text) <= _QUOTED else text[:_QUOTED] + "...")
 
 
 def read_yaml(source: str | bytes, problems: Problems) -> Node | None:
@@ -194,7 +195,7 @@ def _syntax_hint(error: yaml.MarkedYAMLError, line: int) -> str:
 
 
 def _note_loose_comments(text: str, blocks: list[range], problems: Problems) -> None:
-    """Refuse a comment that a single '#' could have made of a line (one insertion must not switch off a rule)."""
+    """Refuse a comment that a single '#' could have made of a line (one slip must not switch off a rule)."""
     inside = {line for block in blocks for line in block}
     line, seen = 1, 0
     for found in _COMMENT.finditer(text):
@@ -215,7 +216,7 @@ class _BeyondLimitError(Exception):
 
     def __init__(self, message: str, event: yaml.Event) -> None:
         super().__init__(message)
-        self.line, self.column = event.start_mark.line + 1, event.start_mark.column + 1
+        self.line, self.column = _where(event)
 
 
 class _Builder:
@@ -225,9 +226,8 @@ class _Builder:
         self.root: Node | None = None
         self.blocks: list[range] = []  # Lines inside block scalars, where '#' begins no comment.
         self._problems = problems
-        self._open: list[
-            tuple[Table | Items, list[Scalar | None]]
-        ] = []  # With the key that awaits its value.
+        # Each with the key that awaits its value.
+        self._open: list[tuple[Table | Items, list[Scalar | None]]] = []
         self._nodes = 0
         self._documents = 0
 
@@ -236,16 +236,16 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             self._place(self._scalar(event))
         elif isinstance(event, yaml.MappingStartEvent):
-            self._enter(Table({}, event.start_mark.line + 1, event.start_mark.column + 1), event)
+            self._enter(Table({}, *_where(event)), event)
         elif isinstance(event, yaml.SequenceStartEvent):
-            self._enter(Items([], event.start_mark.line + 1, event.start_mark.column + 1), event)
+            self._enter(Items([], *_where(event)), event)
         elif isinstance(event, yaml.CollectionEndEvent):
             self._place(self._open.pop()[0])
         elif isinstance(event, yaml.AliasEvent):
             self._note(
                 event, f"aliases such as *{event.anchor} are not allowed", "write the value out, or quote it"
             )
-            self._place(Scalar(None, "", event.start_mark.line + 1, event.start_mark.column + 1))
+            self._place(Scalar(None, "", *_where(event)))
         elif isinstance(event, yaml.DocumentStartEvent):
             self._start_document(event)
 
@@ -266,15 +266,20 @@ class _Builder:
     def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
         self._check_marks(event)
         self._count(event)
-        start, end, text = event.start_mark, event.end_mark, event.value
+        (line, column), end, text = _where(event), self._end(event), event.value
         if event.style in {"|", ">"}:
-            self.blocks.append(range(start.line + 2, end.line + 2))
-        elif end.line != start.line and text:
+            self.blocks.append(range(line + 1, end))
+        elif end != line and text:
             self._note(
                 event, "a value may not run on over lines", "close its quotes, or use '|' for a long text"
             )
         value = _resolve(text) if event.implicit[0] and not event.style else text
-        return Scalar(value, text, start.line + 1, start.column + 1)
+        return Scalar(value, text, line, column)
+
+    def _end(self, event: yaml.ScalarEvent) -> int:
+        """Return the line a value ends in; for a block, the first line after it."""
+        mark: Any = event.end_mark  # See _where.
+        return int(mark.line) + 1 + (1 if event.style in {"|", ">"} and mark.column else 0)
 
     def _place(self, node: Node) -> None:
         """Put a finished value where it belongs: root, item, key or value."""
@@ -326,7 +331,13 @@ class _Builder:
             raise _BeyondLimitError(f"more than {MAX_NODES:,} values; a policy that long is no policy", event)
 
     def _note(self, event: yaml.Event, message: str, suggestion: str = "") -> None:
-        self._problems.add(event.start_mark.line + 1, event.start_mark.column + 1, message, suggestion)
+        self._problems.add(*_where(event), message, suggestion)
+
+
+def _where(event: yaml.Event) -> tuple[int, int]:
+    """Return the line and column an event begins at, counted from 1."""
+    mark: Any = event.start_mark  # Every event of a file has one; the stubs allow for none.
+    return mark.line + 1, mark.column + 1
 
 
 def _resolve(text: str) -> str | int | float | bool | None:

@@ -8,6 +8,7 @@ import ast
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -273,21 +274,43 @@ def test_every_ignored_lint_rule_has_a_reason() -> None:
 
 
 @pytest.mark.timeout(TOOL_TIMEOUT_S)
-@pytest.mark.parametrize(
-    "command",
-    [("ruff", "check"), ("mypy",), ("importlinter",)],
-    ids=" ".join,
-)
-def test_the_tools_have_nothing_to_say(command: tuple[str, ...]) -> None:
-    """Lint, types and import contracts count like any other test, so one line speaks for all."""
-    program = [sys.executable, "-m", *command]
-    if command == ("importlinter",):
-        program = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
-    done = subprocess.run(
-        program, cwd=ROOT, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 0, "\n" + done.stdout[-6000:] + done.stderr[-2000:]
+@pytest.mark.parametrize("command", ["ruff check --output-format=concise", "mypy"])
+def test_the_tools_have_nothing_to_say(command: str) -> None:
+    """Lint and types count like any other test, so the suite's last line speaks for all of it."""
+    answer = _run([sys.executable, "-m", *command.split()], cwd=ROOT)
+    assert answer.returncode == 0, "\n" + answer.stdout[-6000:] + answer.stderr[-2000:]
+
+
+def test_every_import_contract_is_kept() -> None:
+    """The rooms and who may enter them: docs/architecture.md draws what these contracts hold."""
+    answer = _lint_imports(ROOT)
+    assert answer.returncode == 0, "\n" + answer.stdout[-6000:] + answer.stderr[-2000:]
+
+
+# What each room must never write; together they break every contract.
+TRESPASSES: Final = {
+    "policy/money.py": "import time, webhooks",
+    "ledger/records.py": "import ledger.commands",
+    "plugins/tool.py": "import ledger.commands, policy.decide, sqlalchemy, tool_server.cli.main",
+    "plugins/crm/trespass.py": "import plugins.payments",
+    "webhooks/trespass.py": "import plugins.payments.simulator",
+}
+
+
+@pytest.mark.timeout(TOOL_TIMEOUT_S)
+def test_every_import_contract_can_be_broken(tmp_path: Path) -> None:
+    """A contract that names the wrong module keeps itself."""
+    for path in committed_files():
+        if path == "pyproject.toml" or (path.startswith(ROOMS) and path.endswith(".py")):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, tmp_path / path)
+    for path, line in TRESPASSES.items():
+        with (tmp_path / path).open("a") as file:
+            file.write(f"\n{line}\n")
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    answer = _lint_imports(tmp_path)
+    kept = [contract["name"] for contract in contracts if f"{contract['name']} BROKEN" not in answer.stdout]
+    assert not kept, f"{kept}\n{answer.stdout[-3000:]}"
 
 
 def committed_files() -> list[str]:
@@ -301,6 +324,18 @@ def committed_files() -> list[str]:
     hidden = {".git", ".venv", ".uv", ".demo"}
     found = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file())
     return sorted(str(path) for path in found if not hidden & set(path.parts) and "cache" not in str(path))
+
+
+def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("lint-imports")
+    return _run([str(program), "--no-cache"], cwd=folder)
+
+
+def _run(command: list[str], *, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(cwd), "COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False
+    )
 
 
 def _depth(node: ast.AST) -> int:

@@ -180,7 +180,7 @@ def _add_payee(
         early["payee"] = _payee_among(match.payee)
     if match.payee_in is not None:
         listed = lists.get(match.payee_in)
-        early["payee.in_list"] = (lambda _q: None) if listed is None else _payee_among(listed)
+        early["payee.in_list"] = _payee_in_doubt if listed is None else _payee_among(listed)
     if match.payee_basis:
         bases = match.payee_basis
         early["payee_basis"] = lambda q: (
@@ -188,6 +188,10 @@ def _add_payee(
         )
     if match.payee_known is not None:
         late["payee_known"] = _payee_known(lists.get(KNOWN_PAYEES, ()), wanted=match.payee_known)
+
+
+def _payee_in_doubt(q: Question) -> Truth:
+    return q.no_payee if q.payee is None else None
 
 
 def _payee_among(patterns: tuple[str, ...]) -> Test:

@@ -1,0 +1,512 @@
+"""A second, naive judge, written from the documentation alone and sharing no code with `policy.decide`.
+
+It reads a rule at a time, keeps nothing between calls, and says yes, no or doubt for every field. Where it
+and the real judge differ, one of them misread the page; tests/policy/test_reference.py looks for such cases.
+"""
+# ruff: noqa: D103, FBT001, PLR0911 -- naive on purpose: short words, plain flags, one return per paragraph
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from zoneinfo import ZoneInfo
+
+from policy.model import (
+    ArgTest,
+    Call,
+    Cap,
+    Facts,
+    Hours,
+    Kind,
+    Match,
+    Mode,
+    PayeeBasis,
+    Policy,
+    Posture,
+    Rule,
+    Scope,
+    WindowKind,
+)
+from policy.money import Money
+
+YES, NO, DOUBT = "yes", "no", "doubt"
+HUMAN_OPERATIONS = {"refund", "dispute_answer", "account_delete", "legal_incident", "credential_change"}
+
+
+@dataclass
+class Verdict:
+    """What the naive judge says, in plain containers that are easy to compare."""
+
+    answer: str = ""
+    code: str = ""
+    rules: set[str] = field(default_factory=set)
+    shadows: set[str] = field(default_factory=set)
+    asks: dict[str, set[str]] = field(default_factory=dict)
+    caps: dict[str, tuple[int, int, int, bool]] = field(default_factory=dict)
+    reserves: dict[str, tuple[str, str, int, int]] = field(default_factory=dict)
+    cap: str | None = None
+    twin: str | None = None
+    held: str = ""
+    unknown: set[str] = field(default_factory=set, compare=False)  # Caps about which something is missing.
+    binding: set[str] = field(default_factory=set, compare=False)
+
+
+def judge(policy: Policy, call: Call, facts: Facts) -> Verdict:
+    """Judge one call by the book, one paragraph of it after the other."""
+    verdict = Verdict()
+    if call.core:
+        verdict.answer = "allow"
+        return verdict
+    for rule in policy.rules:
+        if rule.shadow and speaks(rule, policy, call, facts):
+            verdict.shadows.add(rule.id)
+    denies = {
+        r.id for r in policy.rules if r.effect == "deny" and not r.shadow and speaks(r, policy, call, facts)
+    }
+    asking = [
+        r
+        for r in policy.rules
+        if r.effect == "require_approval" and not r.shadow and speaks(r, policy, call, facts)
+    ]
+    allows = {
+        r.id for r in policy.rules if r.effect == "allow" and not r.shadow and speaks(r, policy, call, facts)
+    }
+    if money_out(call) and facts.twin_checked and facts.twin is not None:
+        verdict.twin = facts.twin.call_id
+    if facts.ready is not True and call.effect.provider != "bursar":
+        verdict.held = "not_ready"
+    look_at_caps(verdict, policy, call, facts)
+    code = first_refusal(verdict, policy, call, facts, bool(denies), bool(asking or allows))
+    asks = desks(verdict, policy, call, asking, facts.twin.state if facts.twin else "")
+    if not code and asks:
+        code = waiting_refusal(policy, facts, verdict)
+    if code:
+        verdict.answer, verdict.code, verdict.rules = "deny", code, denies
+        verdict.reserves, verdict.held = {}, ""
+    elif asks:
+        verdict.answer, verdict.asks, verdict.rules = "require_approval", asks, {r.id for r in asking}
+        if own_withdrawal(call):
+            verdict.rules = set()
+    else:
+        verdict.answer, verdict.rules = "allow", allows
+    return verdict
+
+
+# --- who may not, whatever the rules say ----------------------------------------------------------------
+
+
+def first_refusal(
+    verdict: Verdict, policy: Policy, call: Call, facts: Facts, denied: bool, spoken: bool
+) -> str:
+    """Name the first reason for a denial, in the order the page lists them."""
+    if denied:
+        return "denied_by_rule"
+    closed = posture_closes(call, facts)
+    if closed:
+        return closed
+    effect = call.effect
+    live = money_out(call) and effect.mode not in (Mode.TEST, Mode.SIMULATED)
+    if live:
+        yeses = (
+            policy.live_spend.enabled,
+            effect.provider in policy.live_spend.providers,
+            facts.live_spend is True,
+        )
+        if not all(yeses):
+            return "live_spend_off"
+    if not spoken and not human(call) and not own_withdrawal(call):
+        return "no_rule"
+    if money_out(call) and amount(call) is None:
+        return "fact_missing"
+    if live and not covered(policy, verdict):
+        return "live_spend_uncovered"
+    if money_out(call) and not facts.twin_checked:
+        return "fact_missing"
+    return caps_refuse(verdict, policy, facts)
+
+
+def posture_closes(call: Call, facts: Facts) -> str:
+    """no_spend closes spend and provision, draft_only also earn and human-only, read_only also draft."""
+    closed_by = {
+        Kind.SPEND: ("no_spend", "draft_only", "read_only"),
+        Kind.PROVISION: ("no_spend", "draft_only", "read_only"),
+        Kind.EARN: ("draft_only", "read_only"),
+        Kind.HUMAN_ONLY: ("draft_only", "read_only"),
+        Kind.DRAFT: ("read_only",),
+    }
+    postures: set[str] = set(closed_by.get(call.effect.kind, ()))
+    if human(call):
+        postures |= {"draft_only", "read_only"}
+    if not postures:
+        return ""
+    if facts.posture is None:
+        return "fact_missing"
+    return "posture_closed" if Posture(facts.posture).value in postures else ""
+
+
+def waiting_refusal(policy: Policy, facts: Facts, verdict: Verdict) -> str:
+    """M17: twenty requests, a quarter of each account or project money cap; a lone one may be larger."""
+    if facts.claiming:
+        return ""
+    if facts.open_requests is None:
+        return "fact_missing"
+    if facts.open_requests >= policy.limits.open_requests:
+        return "too_many_requests"
+    for cap in sorted(policy.caps, key=lambda each: each.id):
+        if cap.id not in verdict.caps or cap.limit.money is None or cap.window.kind == WindowKind.CALL:
+            continue
+        if cap.per not in (Scope.ACCOUNT, Scope.PROJECT):
+            continue
+        waiting = facts.usage[cap.id].agent_waiting
+        limit = cap.limit.money.minor_units
+        asked = verdict.caps[cap.id][2]
+        if waiting > 0 and (waiting + asked) / 1 * 100 > limit * policy.limits.held_share_percent:
+            verdict.cap = cap.id
+            return "held_share_exceeded"
+    return ""
+
+
+def human(call: Call) -> bool:
+    return call.effect.kind == "human_only" or call.effect.operation in HUMAN_OPERATIONS
+
+
+def own_withdrawal(call: Call) -> bool:
+    return call.own and call.effect.kind == "withdraw" and not human(call)
+
+
+def money_out(call: Call) -> bool:
+    return call.effect.kind in ("spend", "provision")
+
+
+def amount(call: Call) -> Money | None:
+    """An amount that is absent, negative or at odds with its own first year is none at all."""
+    effect = call.effect
+    if effect.amount is None or effect.amount.minor_units < 0:
+        return None
+    if effect.recurring is not None and effect.recurring.first_year != effect.amount:
+        return None
+    return effect.amount
+
+
+def desks(
+    verdict: Verdict, policy: Policy, call: Call, asking: list[Rule], twin_state: str
+) -> dict[str, set[str]]:
+    """Every desk any rule asks; owners for a human-only call nobody speaks of, and for a twin."""
+    found: dict[str, set[str]] = {}
+    if own_withdrawal(call):
+        return found
+    known = {desk.id for desk in policy.desks}
+    for rule in asking:
+        desk = rule.approval if rule.approval in known else "built-in:owners"
+        found.setdefault(desk or "built-in:owners", set()).add(rule.id)
+    if human(call) and not asking:
+        found["built-in:human-only"] = set()
+    unsure = verdict.twin is not None and twin_state == "unknown"
+    if verdict.twin and (not found or unsure):
+        found.setdefault("built-in:owners", set())
+    return found
+
+
+# --- rules ------------------------------------------------------------------------------------------------
+
+
+def speaks(rule: Rule, policy: Policy, call: Call, facts: Facts) -> bool:
+    """In doubt a deny or an approval rule applies and an allow rule does not; `unless` silences."""
+    if rule.effect == "deny" and call.effect.kind == "withdraw" and call.tool not in rule.match.tool:
+        return False  # Only a deny that names the tool stops a withdrawal.
+    if rule.effect == "allow" and human(call):
+        return False
+    matched = matches(rule.match, rule, policy, call, facts, "")
+    silenced = NO
+    if rule.unless is not None:
+        silenced = matches(rule.unless, rule, policy, call, facts, "unless")
+    if rule.effect == "allow":
+        return matched == YES and silenced == NO
+    return matched != NO and silenced != YES
+
+
+def matches(match: Match, rule: Rule | None, policy: Policy, call: Call, facts: Facts, part: str) -> str:
+    """All fields that are set must hold: one no decides, else one doubt does."""
+    answers = [
+        *who_and_what(match, call),
+        *payee_fields(match, policy, call, facts),
+        *money_fields(match, call),
+        *[argument(test, call.args.get(name)) for name, test in match.args],
+    ]
+    if match.hours is not None:
+        answers.append(in_hours(match.hours, policy, facts))
+    if match.sum_above is not None:
+        answers.append(above_sum(match, rule, call, facts, part))
+    if match.count_above is not None:
+        answers.append(above_count(match, rule, call, facts, part))
+    if NO in answers:
+        return NO
+    return DOUBT if DOUBT in answers else YES
+
+
+def who_and_what(match: Match, call: Call) -> list[str]:
+    effect = call.effect
+    answers = []
+    if match.kind:
+        answers.append(yes(effect.kind in match.kind))
+    if match.mode:
+        answers.append(yes(effect.mode in match.mode))
+    if match.project:
+        answers.append(yes(call.project in match.project))
+    if match.agent:
+        answers.append(yes(call.agent in match.agent))
+    if match.recurring is not None:
+        answers.append(yes(match.recurring == (effect.recurring is not None)))
+    if match.reversible is not None:
+        answers.append(yes(match.reversible == effect.reversible))
+    for patterns, text in (
+        (match.tool, call.tool),
+        (match.operation, effect.operation),
+        (match.provider, effect.provider),
+    ):
+        if patterns:
+            answers.append(yes(any(glob(p, text) for p in patterns)))
+    return answers
+
+
+def payee_fields(match: Match, policy: Policy, call: Call, facts: Facts) -> list[str]:
+    """A payee is compared without regard to case; money that leaves to nobody named is in doubt."""
+    nobody = DOUBT if call.effect.kind in ("spend", "provision", "human_only") else NO
+    payee = call.effect.payee
+    answers = []
+    if match.payee:
+        answers.append(nobody if payee is None else yes(listed(match.payee, payee)))
+    if match.payee_in is not None:
+        names = policy.lists.get(match.payee_in)
+        if payee is None:
+            answers.append(nobody)
+        else:
+            answers.append(DOUBT if names is None else yes(listed(names, payee)))
+    if match.payee_known is not None:
+        if payee is None:
+            answers.append(nobody)
+        else:
+            known = True if listed(policy.lists.get("vendors", ()), payee) else facts.payee_known
+            answers.append(DOUBT if known is None else yes(known == match.payee_known))
+    if match.payee_basis:
+        basis: PayeeBasis | None = call.effect.payee_basis
+        answers.append(nobody if basis is None else yes(basis in match.payee_basis))
+    return answers
+
+
+def money_fields(match: Match, call: Call) -> list[str]:
+    """M16: a bound in another currency cannot be evaluated."""
+    money = amount(call)
+    priced = call.effect.kind in ("earn", "spend", "provision", "human_only")
+    none = DOUBT if priced or call.effect.amount is not None else NO
+    answers = []
+    if match.currency:
+        answers.append(none if money is None else yes(money.currency in match.currency))
+    for bounds, over in ((match.up_to, False), (match.above, True)):
+        if not bounds:
+            continue
+        if money is None:
+            answers.append(none)
+            continue
+        mine = [b for b in bounds if b.currency == money.currency]
+        if not mine:
+            answers.append(DOUBT)
+        elif over:
+            answers.append(yes(money.minor_units > mine[0].minor_units))
+        else:
+            answers.append(yes(money.minor_units <= mine[0].minor_units))
+    return answers
+
+
+def argument(test: ArgTest, value: object) -> str:
+    """What is absent or of another type than the test's cannot be evaluated."""
+    if isinstance(value, Enum):
+        value = value.value
+    answers = []
+    plain = str(value) if isinstance(value, Money) else value
+    if test.equals is not None:
+        answers.append(yes(plain == test.equals) if same_type(plain, test.equals) else DOUBT)
+    if test.one_of:
+        alike = [each for each in test.one_of if same_type(plain, each)]
+        answers.append(yes(plain in alike) if alike else DOUBT)
+    for bound, over in ((test.up_to, False), (test.above, True)):
+        if bound is not None:
+            answers.append(bounded(value, bound, over))
+    if NO in answers:
+        return NO
+    return DOUBT if DOUBT in answers else YES
+
+
+def bounded(value: object, bound: Money | int, over: bool) -> str:
+    if isinstance(bound, Money):
+        if isinstance(value, str):
+            try:
+                value = Money.parse(value)
+            except ValueError:
+                return DOUBT
+        if not isinstance(value, Money) or value.currency != bound.currency:
+            return DOUBT
+        value, bound = value.minor_units, bound.minor_units
+    if isinstance(value, bool) or not isinstance(value, int):
+        return DOUBT
+    return yes(value > bound if over else value <= bound)
+
+
+def in_hours(hours: Hours, policy: Policy, facts: Facts) -> str:
+    """Count minutes of the local week from each beginning."""
+    try:
+        local = facts.now.astimezone(ZoneInfo(policy.timezone))
+    except (KeyError, ValueError):
+        return DOUBT
+    minute = local.weekday() * 1440 + local.hour * 60 + local.minute
+    length = hours.to_minute - hours.from_minute
+    if length < 0:
+        length += 1440
+    return yes(any((minute - day * 1440 - hours.from_minute) % 10080 < length for day in hours.days))
+
+
+def above_sum(match: Match, rule: Rule | None, call: Call, facts: Facts, part: str) -> str:
+    """The sum of spend and provision, or of the match's own kinds, with this call's amount, is above."""
+    assert match.sum_above is not None
+    if call.effect.kind not in (match.kind or ("spend", "provision")):
+        return NO
+    money = amount(call)
+    bound = [b for b in match.sum_above.amounts if money is not None and b.currency == money.currency]
+    twice = rule is not None and part == "unless" and rule.match.sum_above is not None
+    so_far = looked_up(facts.sums, rule, twice)
+    if money is None or not bound or so_far is None:
+        return DOUBT
+    return yes(so_far + money.minor_units > bound[0].minor_units)
+
+
+def above_count(match: Match, rule: Rule | None, call: Call, facts: Facts, part: str) -> str:
+    """Calls of draft, earn, spend, provision or the match's kinds; this one too, except with an outcome."""
+    assert match.count_above is not None
+    if call.effect.kind not in (match.kind or ("draft", "earn", "spend", "provision")):
+        return NO
+    twice = rule is not None and part == "unless" and rule.match.count_above is not None
+    so_far = looked_up(facts.counts, rule, twice)
+    if so_far is None:
+        return DOUBT
+    this = 0 if match.count_above.outcome else 1
+    return yes(so_far + this > match.count_above.count)
+
+
+def looked_up(found: Mapping[str, int], rule: Rule | None, twice: bool) -> int | None:
+    """A cap's match asks for no sums. Where match and unless both ask, the second has its own name."""
+    if rule is None:
+        return None
+    return found.get(rule.id + ":unless" if twice else rule.id)
+
+
+# --- caps -------------------------------------------------------------------------------------------------
+
+
+def look_at_caps(verdict: Verdict, policy: Policy, call: Call, facts: Facts) -> None:
+    """M10: every cap binds by itself each call that its kind of count, currency, mode and match fit."""
+    for cap in policy.caps:
+        asked = asks_of(cap, call)
+        if asked is None:
+            continue
+        if cap.match is not None and matches(cap.match, None, policy, call, facts, "") == NO:
+            continue
+        verdict.binding.add(cap.id)
+        limit = limit_of(cap, facts)
+        used: int | None = 0
+        if cap.window.kind != WindowKind.CALL:
+            usage = facts.usage.get(cap.id)
+            used = None if usage is None else usage.posted + usage.held
+        if limit is None or used is None:
+            verdict.unknown.add(cap.id)
+            continue
+        fits = used + asked[1] <= limit and not in_the_red(cap, facts)
+        verdict.caps[cap.id] = (limit, used, asked[1], fits)
+        if cap.window.kind != WindowKind.CALL:
+            verdict.reserves[cap.id] = (scope_key(cap, call), asked[0], asked[1], limit)
+
+
+def asks_of(cap: Cap, call: Call) -> tuple[str, int] | None:
+    kind = call.effect.kind
+    if cap.limit.calls is not None:
+        return ("calls", 1) if kind in ("draft", "earn", "spend", "provision") else None
+    money = amount(call)
+    if kind not in ("spend", "provision") or money is None:
+        return None
+    currency = cap.limit.money.currency if cap.limit.money else (cap.limit.currency or money.currency)
+    return (currency, money.minor_units) if currency == money.currency else None
+
+
+def limit_of(cap: Cap, facts: Facts) -> int | None:
+    if cap.limit.calls is not None:
+        return cap.limit.calls
+    if cap.limit.money is not None:
+        return cap.limit.money.minor_units
+    earned = facts.earned.get(cap.id)
+    if earned is None:
+        return None
+    return max(0, earned) * min(100, cap.limit.percent_of_earned or 0) // 100
+
+
+def in_the_red(cap: Cap, facts: Facts) -> bool:
+    return cap.limit.percent_of_earned is not None and facts.earned.get(cap.id, 0) < 0
+
+
+def caps_refuse(verdict: Verdict, policy: Policy, facts: Facts) -> str:
+    """The refusing cap that comes first by name is the one named; what is not known refuses first of all."""
+    by_id = {cap.id: cap for cap in policy.caps}
+    refusing = sorted(name for name, (_, _, _, fits) in verdict.caps.items() if not fits)
+    if verdict.unknown:
+        verdict.cap = min(verdict.unknown)
+        return "fact_missing"
+    if not refusing:
+        return ""
+    verdict.cap = refusing[0]
+    return "earned_below_zero" if in_the_red(by_id[refusing[0]], facts) else "cap_exceeded"
+
+
+def covered(policy: Policy, verdict: Verdict) -> bool:
+    """An account-wide money cap over a span of time, in this currency, that binds this call."""
+    return any(
+        cap.id in verdict.binding
+        and cap.per == Scope.ACCOUNT
+        and cap.limit.money is not None
+        and cap.window.kind in (WindowKind.DAY, WindowKind.MONTH, WindowKind.ROLLING)
+        for cap in policy.caps
+    )
+
+
+def scope_key(cap: Cap, call: Call) -> str:
+    return {
+        "account": call.account,
+        "project": call.project,
+        "run": call.run,
+        "agent": call.agent,
+        "provider": call.effect.provider,
+        "payee": (call.effect.payee or "").casefold(),
+        "tool": call.tool,
+    }[cap.per]
+
+
+# --- small words ------------------------------------------------------------------------------------------
+
+
+def yes(answer: bool) -> str:
+    return YES if answer else NO
+
+
+def same_type(one: object, other: object) -> bool:
+    return type(one) is type(other)
+
+
+def listed(patterns: tuple[str, ...], payee: str) -> bool:
+    return any(glob(p.casefold(), payee.casefold()) for p in patterns)
+
+
+def glob(pattern: str, text: str) -> bool:
+    """`*` is any run of characters, `?` any one; everything else is itself."""
+    if not pattern:
+        return not text
+    if pattern[0] == "*":
+        return glob(pattern[1:], text) or (text != "" and glob(pattern, text[1:]))
+    return text != "" and pattern[0] in ("?", text[0]) and glob(pattern[1:], text[1:])

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from ledger.audit.bad_row import BadRow
+from ledger.audit.catalogue import CATALOGUE
 from ledger.audit.entry import Entry
 from ledger.audit.source import Source
 
@@ -58,7 +59,22 @@ TOLD: Final[Mapping[str, Told]] = {
 ALSO: Final[Mapping[str, tuple[str, str]]] = {
     "verdict.given": ("verdict", "verdict_id"),
 }
+# Tables that usage is checked with, and the columns it takes.
+USAGE_TABLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "reservations": ("call_id", "meter", "window_start_us", "amount", "posted", "state"),
+    "cap_usage": ("meter", "window_start_us", "held", "committed", "posted"),
+}
 _PAYLOAD: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def told_columns(subject: str) -> frozenset[str]:
+    """Return the columns of a subject's table that `verify` looks at."""
+    told = TOLD[subject]
+    kinds = [cls for cls in CATALOGUE.values() if subject in {cls.SUBJECT, ALSO.get(cls.KIND, ("",))[0]}]
+    said = {name for cls in kinds for name in cls.__struct_fields__}
+    said |= {f"{cls.SUBJECT}_id" for cls in kinds if subject != cls.SUBJECT}
+    moves = {"moves"} if told.table == "adjustments" else set()
+    return frozenset({*told.key, *said, *told.payload.values(), *moves})
 
 
 class Replay:

@@ -193,16 +193,20 @@ class Scribe:
                 self.write(settled, call_id, payload={"result": {"id": f"py_{number}"}}, moves=moves)
         rows["tool_calls"].append(
             {
-                **{"call_id": call_id, "state": end, "tool": "pay_vendor", "kind": "spend", "agent": "scout"},
-                **{
-                    "attempts": 1,
-                    "project": "snapshots",
-                    "mode": "test",
-                    "run_id": "run_1",
-                    "currency": "USD",
-                },
-                **{"payee": "example.com", "op_hash": f"{number:064x}", "amount_minor": amount},
-                **{"actual_minor": posted if end in {"succeeded", "failed"} else None},
+                "call_id": call_id,
+                "state": end,
+                "tool": "pay_vendor",
+                "kind": "spend",
+                "agent": "scout",
+                "attempts": 1,
+                "project": "snapshots",
+                "mode": "test",
+                "run_id": "run_1",
+                "currency": "USD",
+                "payee": "example.com",
+                "op_hash": f"{number:064x}",
+                "amount_minor": amount,
+                "actual_minor": posted if end in {"succeeded", "failed"} else None,
             }
         )
         state = {"succeeded": "posted", "failed": "void"}.get(end, "held")
@@ -242,7 +246,9 @@ class Scribe:
         rows.sort(key=lambda row: (row["scope"], row["scope_key"]))
 
 
-def history(calls_made: int = 40, *, account: str = "acc_1", seed: int = 1, every: int = 7) -> Scribe:
+def history(
+    calls_made: int = 40, *, account: str = "acc_1", seed: int = 1, every: int = 7, erase: bool = True
+) -> Scribe:
     """A log of many calls with postures, an erasure, and a checkpoint every so many calls and at the end."""
     scribe = Scribe(account, seed=seed)
     scribe.write(house.AccountOpened(instance=INSTANCE), account, payload={"name": "Ada"})
@@ -252,7 +258,8 @@ def history(calls_made: int = 40, *, account: str = "acc_1", seed: int = 1, ever
             scribe.checkpoint()
         if number % 11 == 5:
             scribe.posture("provider:stripe", scribe.rng.choice(["normal", "no_spend"]))
-    erasable = [row.seq for row in scribe.log.payloads][2:9:3]
-    scribe.erase(erasable)
+    if erase:
+        scribe.erase([row.seq for row in scribe.log.payloads][2:9:3])
+    scribe.call(calls_made)
     scribe.checkpoint()
     return scribe

@@ -109,7 +109,7 @@ def suppressions_have_reasons(source: Source) -> Iterator[str]:
             codes, reason = re.match(r"(:?\s*(?:\[[^\]]*\]|[A-Z]+\d+(?:,\s*[A-Z]+\d+)*)?)(.*)", rest).groups()  # type: ignore[union-attr]  # Every part is optional, so it always matches.
             if kind != "pragma: no cover" and not codes.strip(" :"):
                 yield source.at(number, f"{kind} without the code it silences")
-            if len(re.findall(r"\w+", reason)) < 2:
+            if not re.search(r"\w{4}", reason):
                 yield source.at(number, f"{kind} without a reason on its line")
 
 

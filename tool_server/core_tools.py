@@ -1,7 +1,7 @@
 """Bursar's own five tools: where an agent stands, what became of its calls, what the policy would say.
 
-They read and take back; none spends, and none shows a call of another agent: an id that is somebody else's and
-one that does not exist get the same answer.
+They read and take back; none spends, and none shows a call of another agent: an id that is somebody else's
+and one that does not exist get the same answer.
 """
 
 from __future__ import annotations

@@ -39,6 +39,13 @@ Send = Callable[[Any], Awaitable[None]]
 
 MCP_PATH: Final = "/mcp"
 RUN_HEADER: Final = "x-bursar-run"
+# Every path of this listener and who may have it; the authentication matrix is generated from here.
+ROUTES: Final[Mapping[str, str]] = {
+    MCP_PATH: "agents",
+    "/healthz": "anybody",
+    "/readyz": "anybody",
+    "/metrics": "this machine, or agents",
+}
 _LONGEST_RUN: Final = 200  # Characters; a run id has about thirty.
 
 _log = structlog.get_logger("bursar.agents")

@@ -38,13 +38,14 @@ INSTRUCTIONS: Final = (
 _log = structlog.get_logger("bursar.mcp")
 
 
-class Inbound(Struct, frozen=True, kw_only=True):
-    """What the transport knows of one request before the SDK reads it."""
+class Inbound(Struct, kw_only=True):
+    """What the transport knows of one request before the SDK reads it, and whether a handler saw it."""
 
     principal: Principal
     raw_arguments: bytes
     call_meta: CallMeta
     refusal: CallRefused | None = None  # The limit that a tool call met on its way in.
+    reached: bool = False  # Set by our handlers: what never reached one was refused by the SDK.
 
 
 class Face(Struct, frozen=True, kw_only=True):
@@ -133,5 +134,6 @@ def _inbound(ctx: ServerRequestContext[Any, Any]) -> Inbound:
     scope: Mapping[str, Any] = getattr(ctx.request, "scope", {})
     found = scope.get(INBOUND)
     if isinstance(found, Inbound):
+        found.reached = True
         return found
     raise MCPError(code=INVALID_PARAMS, message="This request reached the server without a credential")

@@ -46,6 +46,10 @@ ROUTES: Final[Mapping[str, str]] = {
     "/readyz": "anybody",
     "/metrics": "this machine, or agents",
 }
+_BAD_REQUEST: Final = 400
+_SDK_ANSWERS: Final = frozenset(
+    {"initialize", "ping", "server/discover"}
+)  # Served without a handler of ours.
 _LONGEST_RUN: Final = 200  # Characters; a run id has about thirty.
 
 _log = structlog.get_logger("bursar.agents")
@@ -205,8 +209,12 @@ class AgentsApp:
             refusal=refusal,
         )
         scope = {**request.scope, INBOUND: inbound, "headers": _without_length(request.scope["headers"])}
+        answered = _Status(send)
         with self._gateway.meter.opened(principal.agent_id):
-            await self._manager.asgi_app(scope, _replay(message.body, receive), send)
+            await self._manager.asgi_app(scope, _replay(message.body, receive), answered)
+        served = inbound.reached or message.method in _SDK_ANSWERS or not message.has_id
+        if answered.status >= _BAD_REQUEST or not served:
+            self._refuse(request, _Answer(answered.status, "protocol", ""), principal)
 
     async def _principal(self, request: Request) -> Principal:
         """Return whose request it is: step 2. Raises _Answer, one 401 for whatever is wrong."""
@@ -269,6 +277,19 @@ class AgentsApp:
         )
         self._gateway.record(refusal)
         return answer
+
+
+class _Status:
+    """Passes an answer on and keeps its status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+
+    async def __call__(self, message: Any) -> None:  # noqa: ANN401 - ASGI's messages are open mappings
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)
 
 
 def _sdk_security(names: Names) -> TransportSecuritySettings:

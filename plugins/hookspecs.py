@@ -80,6 +80,18 @@ async def _no_evidence(ref: str) -> Evidence:
     return Evidence(ref=ref, found=False)
 
 
+async def _no_events(since: datetime) -> tuple[Evidence, ...]:
+    """Tell of no events: the provider keeps none."""
+    del since
+    return ()
+
+
+async def _no_instruments(ref: str, armed: bool) -> bool:  # noqa: FBT001 -- the contract's own shape
+    """Switch nothing: the provider makes no instruments that outlive a call."""
+    del ref, armed
+    return False
+
+
 class Provider(Struct, frozen=True, kw_only=True):
     """One provider a plugin speaks to: what it is bound to, and how that is checked against what answers.
 
@@ -91,6 +103,10 @@ class Provider(Struct, frozen=True, kw_only=True):
     check: Callable[[], Awaitable[Readiness]]
     fetch: Callable[[str], Awaitable[Evidence]] = (
         _no_evidence  # Our reference or the provider's id -> what it shows.
+    )
+    events: Callable[[datetime], Awaitable[tuple[Evidence, ...]]] = _no_events  # Since then, oldest first.
+    set_armed: Callable[[str, bool], Awaitable[bool]] = (
+        _no_instruments  # Switch an instrument on or off (M20).
     )
     close: Callable[[], Awaitable[None]] = _nothing
     check_timeout_s: float = 10.0  # A provider that says nothing for this long cannot be used now.

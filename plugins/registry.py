@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import pluggy
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from plugins.hookspecs import PROJECT, BursarHooks, Plugin, PluginContext, Provider
 from plugins.schema import KEY_ARGUMENT, SchemaRefused, input_schema, published
-from plugins.tool import Lookup, Manual, Replay, Tool
+from plugins.tool import Replay, Tool
 from policy.errors import ConfigurationError
-from policy.model import Kind, PluginEntry
+from policy.language import Kind, PluginEntry
+from policy.tools import ToolInfo, definition_hash
 
 TOOL_NAME: Final = re.compile(
     r"[a-z][a-z0-9_]{2,39}"
@@ -46,7 +47,7 @@ WEIGHT: Final[Mapping[Kind, int]] = {
 }
 
 
-class PluginRefused(ConfigurationError):  # noqa: N818 -- it says what happened, as the tree of policy.errors does
+class PluginRefused(ConfigurationError):  # noqa: N818 -- it says what happened, as in policy.errors
     """A plugin that cannot be loaded; the message names it and says what to change."""
 
     def __init__(self, plugin: str, why: str) -> None:
@@ -60,25 +61,9 @@ class LoadedTool(Struct, frozen=True, kw_only=True):
     tool: Tool[Any]
     plugin: str
     ours: bool  # Shipped with this release, so that the release's tools.json speaks for it.
-    schema: Mapping[str, Any]  # As agents see it.
+    schema: Mapping[str, Any]  # As agents see it: its own arguments and the gate's.
     key_required: bool  # M24.
-
-    def definition(self) -> dict[str, Any]:
-        """Return what an owner accepts: everything about the tool that an agent or the policy relies on."""
-        tool = self.tool
-        hints = tool.annotations
-        return {
-            "name": tool.name,
-            "kit": tool.kit,
-            "kind": tool.kind.value,
-            "operation": tool.operation,
-            "provider": tool.provider,
-            "description": tool.description,
-            "arguments": self.schema,
-            "annotations": [hints.read_only, hints.destructive, hints.idempotent, hints.open_world],
-            "reconcile": _reconcile_words(tool),
-            "key_required": self.key_required,
-        }
+    info: ToolInfo  # What an owner accepts, with its hash.
 
 
 class Registry(Struct, frozen=True, kw_only=True):
@@ -169,8 +154,6 @@ def _take_providers(name: str, plugin: Plugin, providers: dict[str, Provider]) -
             raise PluginRefused(name, f"{word!r} cannot be a provider's name; take one like 'stripe'")
         if word in providers:
             raise PluginRefused(name, f"the provider {word!r} is already bound by another plugin")
-        if not provider.binding.account:
-            raise PluginRefused(name, f"the binding of {word!r} names no account")
         providers[word] = provider
 
 
@@ -195,7 +178,23 @@ def _checked(entry: PluginEntry, plugin: Plugin, tool: Tool[Any]) -> LoadedTool:
         ours=entry.module is None,
         schema=published(own, tool.kind, key_required=needed),
         key_required=needed,
+        info=_info(entry.name, tool, own),
     )
+
+
+def _info(plugin: str, tool: Tool[Any], own: Mapping[str, Any]) -> ToolInfo:
+    """Return the definition that policies are checked against and an owner accepts."""
+    info = ToolInfo(
+        name=tool.name,
+        kind=tool.kind,
+        kit=tool.kit,
+        plugin=plugin,
+        provider=tool.provider,
+        operation=tool.operation,
+        description=tool.description,
+        arguments=own,
+    )
+    return structs.replace(info, definition_hash=definition_hash(info))
 
 
 def key_required(tool: Tool[Any]) -> bool:
@@ -250,16 +249,6 @@ def _provider_faults(tool: Tool[Any], plugin: Plugin) -> Iterable[str]:
         yield "settle_delay_s cannot be negative"
     if isinstance(tool.reconcile, Replay) and tool.reconcile.lifetime_s <= 0:
         yield "a replay needs the lifetime of the provider's keys in seconds"
-
-
-def _reconcile_words(tool: Tool[Any]) -> list[object]:
-    match tool.reconcile:
-        case Replay(lifetime_s=lifetime, lookup=lookup, settle_delay_s=delay):
-            return ["replay", lifetime, lookup is not None, delay]
-        case Lookup(settle_delay_s=delay):
-            return ["lookup", delay]
-        case Manual():
-            return ["manual"]
 
 
 def _one_line(error: BaseException) -> str:

@@ -32,7 +32,10 @@ class SendTooLate(BursarError):  # noqa: N818 -- it says what happened, as in po
 
 
 class Binding(Struct, frozen=True, kw_only=True):
-    """What a plugin's provider is bound to, fixed at start: whose account, in which mode."""
+    """What a plugin's provider is bound to, fixed at start: whose account, in which mode.
+
+    An empty account is filled in by the first check that measures one, and then holds for the process.
+    """
 
     provider: str
     account: str
@@ -69,6 +72,7 @@ class ApplyContext(Struct, frozen=True):
     run_id: str
     account_id: str
     new_id: Callable[[str], str]  # new_id("lead") -> "lead_01J..."
+    binding: Binding | None = None  # What the tool's provider is bound to; None for local tools.
 
 
 class Described(Struct, frozen=True):

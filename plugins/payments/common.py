@@ -1,0 +1,104 @@
+"""What the payment tools share: our marks on Stripe's objects, our ids, finding an object by its mark."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ledger.records import CallRecord, Outcome, RecordRef
+from plugins.payments.stripe_api import Answer, StripeApi
+from plugins.tool import Annotations, ExecuteContext, OutcomeReport
+from policy.errors import InvalidArguments
+
+CALL_MARK: Final = "bursar_call"
+SETTLE_DELAY_S: Final = 120  # Stripe's lists show an object within seconds; two minutes is generous.
+KEY_LIFETIME_S: Final = 82_800  # 23 h: Stripe forgets keys after 24 h at the earliest.
+SKEW_S: Final = 300  # Lists are asked from before the call was admitted, since clocks differ.
+MOST_LOOKED_AT: Final = 1_000  # Objects looked through for one mark; more are a person's work.
+
+MAKES: Final = Annotations(read_only=False, destructive=False, idempotent=True, open_world=True)
+ENDS: Final = Annotations(read_only=False, destructive=True, idempotent=True, open_world=True)
+LOOKS: Final = Annotations(read_only=True, destructive=False, idempotent=True, open_world=False)
+
+PENDING: Final = (
+    " May answer pending_approval: nothing has run then; do not call again, ask call_status with the "
+    "call_id until a person has answered."
+)
+
+
+def marks(call: CallRecord, **more: str) -> dict[str, str]:
+    """Return the metadata that lets any later event find its way home."""
+    own = {
+        CALL_MARK: call.call_id,
+        "bursar_account": call.account_id,
+        "bursar_project": call.project,
+        "bursar_run": call.run_id,
+    }
+    return own | {f"bursar_{name}": value for name, value in more.items()}
+
+
+def own_id(prefix: str, call_id: str) -> str:
+    """Return the id of the one record that a call makes, so that preparing and executing agree on it."""
+    return f"{prefix}_{call_id.removeprefix('call_')}"
+
+
+def instant(unix_s: object) -> datetime | None:
+    """Return Stripe's seconds as an aware instant."""
+    return datetime.fromtimestamp(unix_s, tz=UTC) if isinstance(unix_s, int) else None
+
+
+def assigned(deal: RecordRef, agent: str) -> None:
+    """Refuse whoever is not the one agent a deal is assigned to, and deals that are over."""
+    if deal.data.get("agent") != agent:
+        raise InvalidArguments(f"{deal.record_id} is not assigned to you; ask the owner", field="deal_id")
+    if deal.data.get("stage") in {"won", "lost"}:
+        raise InvalidArguments(
+            f"{deal.record_id} is {deal.data['stage']}; nothing is sold on it", field="deal_id"
+        )
+
+
+async def right_account(api: StripeApi, purpose: str, context: ExecuteContext) -> OutcomeReport | None:
+    """Return a report where the key answers for another account than the call was admitted for (M4)."""
+    identity = await api.identity(purpose)
+    expected = context.call.provider_account
+    if expected in {"", identity.account} and identity.mode is context.call.mode:
+        return None
+    return OutcomeReport(
+        outcome=Outcome.NOT_SENT,
+        identity=identity,
+        code="provider_account_changed",
+        message=f"the key answers for {identity.account} in {identity.mode.value} mode, not for {expected}",
+        retry="later",
+    )
+
+
+async def find_marked(objects: AsyncIterable[Any], call_id: str) -> Mapping[str, Any] | None:
+    """Return the first object that carries the call's mark, or None once the list is through.
+
+    Raises LookupError past the objects that are looked at: then absence is not proved.
+    """
+    seen = 0
+    async for thing in objects:
+        data: Mapping[str, Any] = thing.to_dict(for_json=True)
+        if (data.get("metadata") or {}).get(CALL_MARK) == call_id:
+            return data
+        seen += 1
+        if seen >= MOST_LOOKED_AT:
+            raise LookupError(f"{seen} objects looked through without an end")
+    return None
+
+
+def since(call: CallRecord) -> int:
+    """Return from when lists are looked through, in Unix seconds: a little before the call was admitted."""
+    return int(call.admitted_at.timestamp()) - SKEW_S
+
+
+def absent(api_answer: Answer) -> OutcomeReport:
+    """Report that a lookup reached the right account and found nothing."""
+    return OutcomeReport(
+        outcome=Outcome.FAILED,
+        code="absent",
+        message=f"Stripe has no object of this call (request {api_answer.request_id})",
+        retry="new_key",
+    )

@@ -14,7 +14,7 @@ which keeps tokens and passwords out; hashes are in hex.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -155,10 +155,17 @@ def _write_rows(source: Source, account: str, file: BinaryIO) -> int:
     columns = {told.table: told_columns(subject) for subject, told in TOLD.items()}
     for table, wanted in {**columns, **USAGE_TABLES}.items():
         for row in source.rows(account, table):
-            kept: Any = {name: value for name, value in row.items() if name in wanted}
+            kept = {name: _plain(value) for name, value in row.items() if name in wanted}
             file.write(msgspec.json.encode(_RowLine(kept, table)) + b"\n")
             count += 1
     return count
+
+
+def _plain(value: object) -> int | str | None:
+    """Return a column's value as JSON has it; the bytes that the log speaks of are JSON texts."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return value if isinstance(value, int | None) else str(value)
 
 
 # ---- reading

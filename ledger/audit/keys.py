@@ -53,11 +53,10 @@ def load(folder: Path, name: str = KEY_FILE) -> SigningKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     path = folder / name
+    pem = _read_private(path)
     try:
-        private = serialization.load_pem_private_key(_read_private(path), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        if isinstance(error, KeyRefused):
-            raise
+        private = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise KeyRefused(f"{path} is no PKCS#8 key; restore it from your backup of the keys folder") from None
     if not isinstance(private, Ed25519PrivateKey):
         raise KeyRefused(f"{path} is no Ed25519 key; checkpoints are signed with nothing else")
@@ -106,21 +105,24 @@ def _checkpoint_file(folder: Path, account: str, epoch: int) -> Path:
 
 def _read_private(path: Path) -> bytes:
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Without O_NONBLOCK a pipe in the key's place would stop the start for ever.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise KeyRefused(
             f"{path} is missing; `bursar init` makes it once, a restore must bring it back"
         ) from None
     except OSError as error:
         raise KeyRefused(f"{path} cannot be read: {error.strerror}") from None
-    with os.fdopen(handle, "rb") as file:
+    try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             raise KeyRefused(f"{path} must be a plain file of the user who runs this")
         if found.st_mode & _OTHERS:
             mode = stat.S_IMODE(found.st_mode)
             raise KeyRefused(f"{path} is open to others (mode {mode:04o}); run: chmod 600 {path}")
-        return file.read(_MAX_FILE_BYTES)
+        return os.read(handle, _MAX_FILE_BYTES)
+    finally:
+        os.close(handle)
 
 
 def _write_new(path: Path, content: bytes) -> None:

@@ -6,7 +6,6 @@ moves on entries give each cap's usage; and usage must also be the sum of the re
 that it is made of.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
@@ -28,20 +27,18 @@ OUTCOMES: Final = ("succeeded.", "failed.", "unknown.", "denied.", "cancelled.",
 class Told(Struct, frozen=True):
     """A table that the log tells, by the subject of its entries.
 
-    `key` are the columns that the subject's id stands for, joined by colons; `payload` maps what an
-    entry's payload says, as long as it is not erased, to the column that repeats it.
+    `key` are the columns that the subject's id stands for, joined by colons. What is said of a `passing`
+    column holds until the next entry that ends an attempt or says a state.
     """
 
     table: str
     key: tuple[str, ...]
-    payload: Mapping[str, str] = {}
+    passing: tuple[str, ...] = ()
 
 
 TOLD: Final[Mapping[str, Told]] = {
-    "call": Told(
-        "tool_calls", ("call_id",), {"op_hash": "op_hash", "fingerprint": "fingerprint", "payee": "payee"}
-    ),
-    "approval": Told("approvals", ("approval_id",), {"op_hash": "op_hash"}),
+    "call": Told("tool_calls", ("call_id",), ("code", "held_reason", "lease_until_us", "run_by_us")),
+    "approval": Told("approvals", ("approval_id",)),
     "verdict": Told("verdicts", ("verdict_id",)),
     "review": Told("reviews", ("review_id",)),
     "adjustment": Told("adjustments", ("adjustment_id",)),
@@ -59,12 +56,30 @@ TOLD: Final[Mapping[str, Told]] = {
 ALSO: Final[Mapping[str, tuple[str, str]]] = {
     "verdict.given": ("verdict", "verdict_id"),
 }
+# What payloads say, as long as they are not erased, and the columns that repeat it: by kind.
+PAYLOADS: Final[Mapping[str, Mapping[str, str]]] = {
+    "call.admitted": {
+        "arguments": "args",
+        "op_hash": "op_hash",
+        "fingerprint": "fingerprint",
+        "effect": "effect",
+        "records": "records",
+        "decision": "decision",
+        "payee": "payee",
+        "reason": "reason",
+        "result": "result",
+    },
+    "call.returned": {"decision": "decision"},
+    "call.settled": {"result": "result"},
+    "approval.requested": {"op_hash": "op_hash"},
+}
 # Tables that usage is checked with, and the columns it takes.
 USAGE_TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "reservations": ("call_id", "meter", "window_start_us", "amount", "posted", "state"),
     "cap_usage": ("meter", "window_start_us", "held", "committed", "posted"),
 }
 _PAYLOAD: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MOVES: Final = msgspec.json.Decoder(list[tuple[str, int, int, int, int]])
 
 
 def told_columns(subject: str) -> frozenset[str]:
@@ -73,8 +88,9 @@ def told_columns(subject: str) -> frozenset[str]:
     kinds = [cls for cls in CATALOGUE.values() if subject in {cls.SUBJECT, ALSO.get(cls.KIND, ("",))[0]}]
     said = {name for cls in kinds for name in cls.__struct_fields__}
     said |= {f"{cls.SUBJECT}_id" for cls in kinds if subject != cls.SUBJECT}
+    said |= {column for cls in kinds for column in PAYLOADS.get(cls.KIND, {}).values()}
     moves = {"moves"} if told.table == "adjustments" else set()
-    return frozenset({*told.key, *said, *told.payload.values(), *moves})
+    return frozenset({*told.key, *said, *moves})
 
 
 class Replay:
@@ -95,16 +111,25 @@ class Replay:
         told = TOLD.get(entry.subject_type)
         if told is None:
             return
-        also = ALSO.get(entry.kind)
         facts = entry.facts
+        if told.passing and ("state" in facts or entry.kind == "attempt.ended"):
+            row_so_far = self._rows[entry.subject_type].get(entry.subject_id, {})
+            for column in told.passing:
+                row_so_far.pop(column, None)
+        also = ALSO.get(entry.kind)
         if also is not None:
             subject, name = also
             own = {**facts, entry.subject_type + "_id": entry.subject_id}
             del own["state"]
             self._fold(subject, facts[name], own)
         self._fold(entry.subject_type, entry.subject_id, facts)
-        if payload is not None and told.payload:
-            self._rows[entry.subject_type][entry.subject_id].update(_columns(told, payload))
+        columns = PAYLOADS.get(entry.kind)
+        if payload is not None and columns is not None:
+            try:
+                said = _columns(columns, payload)
+            except msgspec.DecodeError:
+                raise BadRow("audit_payload", f"seq {entry.seq}", "it is no object of JSON") from None
+            self._fold(entry.subject_type, entry.subject_id, said)
 
     def compare(self, source: Source) -> None:
         """Compare with the tables of `source`.
@@ -161,35 +186,38 @@ def _parts(source: Source, account: str) -> defaultdict[str, list[int]]:
     parts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for row in source.rows(account, "reservations"):
         total = parts[f"{row['meter']}@{row['window_start_us']}"]
-        amount, posted = _int(row["amount"]), _int(row["posted"])
+        amount, posted = row["amount"], row["posted"]
+        if not (isinstance(amount, int) and isinstance(posted, int)):
+            raise BadRow("reservations", str(row["call_id"]), "its amounts are no integers")
         if row["state"] == "held":
             total[0] += amount
         elif row["state"] == "committed":
             total[1] += amount - posted
         total[2] += posted
     for row in source.rows(account, "adjustments"):
-        for meter, start, *amounts in json.loads(str(row["moves"])):
+        try:
+            moves = _MOVES.decode(str(row["moves"]))
+        except msgspec.DecodeError:
+            raise BadRow("adjustments", str(row["adjustment_id"]), "its moves cannot be read") from None
+        for meter, start, held, committed, posted in moves:
             total = parts[f"{meter}@{start}"]
-            for place, amount in enumerate(amounts):
-                total[place] += amount
+            total[0] += held
+            total[1] += committed
+            total[2] += posted
     return parts
 
 
-def _columns(told: Told, payload: bytes) -> Facts:
+def _columns(columns: Mapping[str, str], payload: bytes) -> Facts:
     """Return what a payload says of columns."""
     said = _PAYLOAD.decode(payload)
-    return {column: msgspec.json.decode(said[name]) for name, column in told.payload.items() if name in said}
+    return {column: msgspec.json.decode(said[name]) for name, column in columns.items() if name in said}
 
 
 def _equal(stored: object, says: object) -> bool:
-    """Compare a column with a fact; an empty text or NULL is what the log writes as empty."""
-    return stored == says or (not stored and says == "")
-
-
-def _int(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"an amount is an integer, not {value!r}")
-    return value
+    """Compare a column with what was said of it; the log writes NULL and empty bytes as an empty text."""
+    if isinstance(stored, bytes):
+        return stored == str(says).encode()
+    return stored == says or (stored is None and says == "")
 
 
 def _moves(entry: Entry) -> list[tuple[str, int, int, int]]:

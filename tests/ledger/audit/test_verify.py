@@ -305,6 +305,71 @@ def test_verdicts_are_told_by_entries_about_their_request() -> None:
     assert "verdicts ver_1: operator is 'eve'" in found(scribe)
 
 
+@pytest.mark.parametrize(
+    ("table", "row", "named"),
+    [
+        ("adjustments", {"adjustment_id": "adj_1", "moves": "no list"}, "adj_1: its moves cannot be read"),
+        ("reservations", {"amount": "1"}, "no integers"),
+        ("reservations", {"amount": 5}, "m@0: it is missing"),
+    ],
+)
+def test_rows_that_cannot_be_read_are_named_too(table: str, row: dict[str, Any], named: str) -> None:
+    """A verifier that crashes on rubbish can be stopped by rubbish."""
+    scribe = Scribe()
+    if table == "adjustments":
+        fact = calls.AdjustmentBooked(reason_code="overrun", amount_minor=7, currency="USD", mode="test")
+        scribe.write(fact, "adj_1")
+    scribe.store_head()
+    hold = {"call_id": "c", "meter": "m", "window_start_us": 0, "posted": 0, "state": "held"}
+    scribe.log.tables[table].append({**hold, **row})
+    assert named in found(scribe)
+
+
+def test_a_commitment_is_held_until_it_is_posted() -> None:
+    """M19: an armed purchase stays on the cap, part captured or not."""
+    scribe = history(3)
+    scribe.write(calls.PurchaseMoved(state="captured"), "pur_1", moves=(Move("m@0", 0, 600, 400),))
+    usage = {"meter": "m", "window_start_us": 0, "held": 0, "committed": 600, "posted": 400}
+    scribe.log.tables["cap_usage"].append(usage)
+    hold = {
+        "call_id": "c",
+        "meter": "m",
+        "window_start_us": 0,
+        "amount": 1000,
+        "posted": 400,
+        "state": "committed",
+    }
+    scribe.log.tables["reservations"].append(hold)
+    assert verified(scribe).bad is None
+
+
+def test_bytes_in_a_table_are_compared_as_the_texts_they_are() -> None:
+    """Arguments are stored as bytes, and the log says them as text: the very bytes an approver answered for."""
+    scribe = Scribe()
+    admitted = calls.CallAdmitted(state="queued", tool="t", kind="spend", agent="a", project="p")
+    scribe.write(admitted, "call_1", payload={"arguments": '{"n":1}'})
+    scribe.log.tables["tool_calls"].append({"call_id": "call_1", "args": b'{"n":1}', "state": "queued"})
+    assert verified(scribe).bad is None
+    scribe.log.tables["tool_calls"][0]["args"] = b'{"n":2}'
+    assert "args is" in found(scribe)
+
+
+def test_a_payload_that_is_no_object_is_named() -> None:
+    """Only a program that is not ours can have written it, with the right hash."""
+    scribe = Scribe()
+    admitted = calls.CallAdmitted(state="queued", tool="t", kind="spend", agent="a", project="p")
+    wrong: Any = ["not", "an", "object"]
+    scribe.write(admitted, "call_1", payload=wrong)
+    assert "it is no object" in found(scribe)
+
+
+def test_a_lost_last_entry_of_a_gapless_log_is_named_by_what_follows_it() -> None:
+    """An entry taken out of the middle leaves its seq missing."""
+    scribe = history()
+    del scribe.log.entries[9]
+    assert "audit_entry seq 9: the entry after 8 is 10" in found(scribe)
+
+
 # ---- anchors: what the log cannot show by itself
 
 
@@ -334,7 +399,7 @@ def without_tables(scribe: Scribe, *anchors: Anchor) -> Verified:
 
 
 def test_a_log_cut_back_to_a_checkpoint_is_found_only_with_an_anchor() -> None:
-    """M33: what is left is a true log; only a checkpoint kept elsewhere knows that there was more."""
+    """M33: what is left is a true log; only a checkpoint kept elsewhere knows of more."""
     scribe = history(erase=False)
     last = scribe.last
     assert last is not None
@@ -347,7 +412,7 @@ def test_a_log_cut_back_to_a_checkpoint_is_found_only_with_an_anchor() -> None:
 
 
 def test_a_history_rewritten_after_the_last_checkpoint_is_found_only_with_an_anchor() -> None:
-    """Whoever holds database and key can sign another history; a checkpoint held by someone else convicts it."""
+    """Whoever holds database and key can sign another history; a checkpoint held elsewhere convicts it."""
     honest, rewritten = history(seed=1), history(seed=2)
     early = honest.log.checkpoints[1]
     assert verified(rewritten).bad is None
@@ -467,7 +532,7 @@ def test_an_unknown_signer_is_found_and_without_keys_nothing_is_said_of_signatur
 
 
 def test_a_false_erasure_is_found() -> None:
-    """An erasure entry that names other leaves, or a different number of them, would excuse a lost payload."""
+    """An erasure entry that names other leaves, or another number of them, would excuse a lost payload."""
     for leaves in (("00",), ()):
         scribe = history()
         seq = scribe.log.payloads[12].seq

@@ -1,7 +1,7 @@
 """What Stripe shows now: readiness, single objects, and the events since an instant.
 
-Webhooks say that something happened; what happened is read here, from the object as it is now, so that order and
-repetition of events do not matter.
+Webhooks say that something happened; what happened is read here, from the object as it is now, so that order
+and repetition of events do not matter.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ async def check(api: StripeApi) -> Readiness:
         missing += _account_gaps(account)
         missing += await _spend_gaps(api, identity.account)
     except stripe.StripeError as error:
-        return Readiness(ready=False, missing=(f"Stripe does not answer as it should: {_told(error)}",))
+        return Readiness(ready=False, missing=(f"Stripe gives no good answer: {_told(error)}",))
     return Readiness(ready=not missing, missing=tuple(missing), identity=identity)
 
 
@@ -47,13 +47,13 @@ def _account_gaps(account: Answer) -> list[str]:
 
 
 async def _spend_gaps(api: StripeApi, earner: str) -> list[str]:
-    """Say what keeps the spending key from being used; a missing one is no gap, its tools say so themselves."""
+    """Say what keeps the spending key from being used; a missing one is no gap, its tools say so."""
     if api.keys.spend is None:
         return []
     account = await api.account("spend")
     identity = api.remember("spend", account)
     if identity.account != earner:
-        return [f"STRIPE_SPEND_KEY is of {identity.account}, STRIPE_EARN_KEY of {earner}; take one account"]
+        return [f"the spending key is of {identity.account}, the earning one of {earner}"]
     if (account.data.get("capabilities") or {}).get("card_issuing") not in {"active", None}:
         return [f"card issuing is not active for {identity.account}"]
     return []
@@ -65,7 +65,7 @@ def _told(error: stripe.StripeError) -> str:
 
 
 async def fetch(api: StripeApi, reference: str) -> Evidence:
-    """Return one object as it is now. Raises stripe.StripeError for any answer but the object or its absence."""
+    """Return one object as it is now. Raises stripe.StripeError unless it is there or absent."""
     import stripe
 
     reader = _reader(api, reference)
@@ -137,11 +137,6 @@ async def events(api: StripeApi, since: datetime) -> tuple[Evidence, ...]:
     return tuple(reversed(found))
 
 
-async def sessions(api: StripeApi, references: tuple[str, ...]) -> tuple[Evidence, ...]:
-    """Return several open sessions as they are now: the backstop where even an event was lost."""
-    return tuple([await fetch(api, reference) for reference in references])
-
-
 async def set_armed(api: StripeApi, card: str, *, armed: bool) -> bool:
     """Switch a card on or off (M20); return whether Stripe now shows it so. A cancelled card stays cancelled.
 
@@ -152,7 +147,9 @@ async def set_armed(api: StripeApi, card: str, *, armed: bool) -> bool:
     cards = api.client("spend").v1.issuing.cards
     wanted = "active" if armed else "inactive"
     try:
-        answer = await api.ask(cards.update_async(card, {"status": "active" if armed else "inactive"}))
+        answer = await api.ask(
+            cards.update_async(card, {"status": "active"} if armed else {"status": "inactive"})
+        )
     except stripe.InvalidRequestError:
         answer = await api.ask(cards.retrieve_async(card))
     return answer.data.get("status") in {wanted, "canceled"}

@@ -34,13 +34,13 @@ class Keys(Struct, frozen=True):
 def read_keys(context: PluginContext) -> Keys:
     """Return the keys, checked against each other and the address. Raises ConfigurationError.
 
-    An unknown prefix counts as live (M30). A simulator's key goes only to an address of this machine, any other
-    key only to Stripe's own.
+    An unknown prefix counts as live (M30). A simulator's key goes only to an address on this machine, any
+    other only to Stripe's own.
     """
     earn, spend = context.secrets.get(EARN_KEY), context.secrets.get(SPEND_KEY)
     modes = {mode_of(key.reveal()) for key in (earn, spend) if key}
     if len(modes) > 1:
-        raise ConfigurationError(f"{EARN_KEY} and {SPEND_KEY} differ in mode; set two of one mode")
+        raise ConfigurationError(f"{EARN_KEY} and {SPEND_KEY} differ in mode; set two of one")
     mode = modes.pop() if modes else Mode.LIVE
     simulated = mode is Mode.SIMULATED
     if context.api_base and not simulated and modes_are_set(earn, spend):

@@ -1,4 +1,4 @@
-"""Stripe as a plugin: sell by checkout and link, buy by card and transfer, look, and propose what people decide.
+"""Stripe as a plugin: sell by checkout and link, buy by card and transfer, propose what people decide.
 
 Settings in policies.yaml: `account` (which Stripe account must answer), `cardholder` (whose cards are made),
 `financial_account` and `recipients` (what pay_vendor pays from and to).
@@ -35,14 +35,12 @@ def bursar_secrets() -> tuple[str, ...]:
 
 @hookimpl
 def bursar_plugin(context: PluginContext) -> Plugin:
-    """Bring Stripe's tools and its provider. Raises ConfigurationError for keys or settings that do not fit."""
+    """Bring Stripe's tools and its provider. Raises ConfigurationError for keys or settings that are wrong."""
     settings = context.settings
     _check_settings(settings)
     keys = read_keys(context)
     if keys.mode not in context.allowed_modes:
-        raise ConfigurationError(
-            f"a {keys.mode.value} Stripe key is set, which this installation does not take"
-        )
+        raise ConfigurationError(f"a {keys.mode.value} Stripe key is set; this installation takes none")
     api = StripeApi(keys, monotonic=time.monotonic)
     closing, cancelling = closing_tools(api)
     tools = (

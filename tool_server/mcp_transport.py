@@ -92,7 +92,7 @@ class Request(Struct, frozen=True):
         """Read the headers once; a repeated one keeps all its values, so it matches nothing by accident."""
         headers: dict[str, str] = {}
         for raw_name, raw_value in scope["headers"]:
-            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip(" \t")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         return cls(scope, headers)
 
@@ -208,7 +208,7 @@ class AgentsApp:
             call_meta=CallMeta(run_header=run[:_LONGEST_RUN] if run else None, meta=message.meta),
             refusal=refusal,
         )
-        scope = {**request.scope, INBOUND: inbound, "headers": _without_length(request.scope["headers"])}
+        scope = {**request.scope, INBOUND: inbound, "headers": _for_sdk(request.scope["headers"])}
         answered = _Status(send)
         with self._gateway.meter.opened(principal.agent_id):
             await self._manager.asgi_app(scope, _replay(message.body, receive), answered)
@@ -347,9 +347,9 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _without_length(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Leave out the length of the body as it came, since the SDK reads another one."""
-    return [(name, value) for name, value in headers if name != b"content-length"]
+def _for_sdk(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Leave out the length of the body as it came, and space around values, which RFC 9110 does not count."""
+    return [(name, value.strip(b" \t")) for name, value in headers if name != b"content-length"]
 
 
 async def _send_json(send: Send, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:

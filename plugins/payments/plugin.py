@@ -35,7 +35,7 @@ def bursar_secrets() -> tuple[str, ...]:
 
 @hookimpl
 def bursar_plugin(context: PluginContext) -> Plugin:
-    """Bring Stripe's tools and its provider. Raises ConfigurationError for keys or settings that are wrong."""
+    """Bring the tools and the provider. Raises ConfigurationError for keys or settings that are wrong."""
     settings = context.settings
     _check_settings(settings)
     keys = read_keys(context)

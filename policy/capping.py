@@ -6,51 +6,25 @@ currency, call caps count draft, earn, spend and provision. A cap whose match is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from policy import windows
 from policy.compiled import CompiledCap
 from policy.explain import CALLS
-from policy.language import Scope
 from policy.matching import Question
 from policy.model import CapLine, EarnedNeed, Reserve, Usage, UsageNeed
 
 _NO_USAGE: Final = Usage()
-_SCOPE_KEYS: Final[dict[Scope, Callable[[Question], str]]] = {
-    Scope.ACCOUNT: lambda q: q.call.account,
-    Scope.PROJECT: lambda q: q.call.project,
-    Scope.RUN: lambda q: q.call.run,
-    Scope.AGENT: lambda q: q.call.agent,
-    Scope.PROVIDER: lambda q: q.effect.provider,
-    Scope.PAYEE: lambda q: q.payee or "",  # All that name nobody share one.
-    Scope.TOOL: lambda q: q.call.tool,
-}
-
-
-class Bound(NamedTuple):
-    """One cap that binds this call; `line` is None where what it needs was not found."""
-
-    cap: CompiledCap
-    line: CapLine | None
-    in_the_red: bool  # A share of what was earned while more was lost (M15).
-    usage: Usage
 
 
 class Weighed(NamedTuple):
-    """All caps a call meets, sorted by id."""
+    """All caps a call meets, sorted by id, with their lines; None where something could not be looked up."""
 
-    bound: tuple[Bound, ...]
-    lines: tuple[CapLine, ...]
-    reserves: tuple[Reserve, ...]
-    refusing: tuple[Bound, ...]
+    bound: list[tuple[CompiledCap, CapLine]]
+    refusing: list[tuple[CompiledCap, CapLine | None]]
     covered: bool  # By an account-wide money cap over a span of time.
-
-
-def scope_key(scope: Scope, question: Question) -> str:
-    """Name whose usage is meant; a payee's name is folded to one case."""
-    return _SCOPE_KEYS[scope](question)
 
 
 def cap_needs(
@@ -66,7 +40,7 @@ def cap_needs(
             continue
         unit, amount = asked
         cap = one.cap
-        key = _SCOPE_KEYS[cap.per](question)
+        key = one.key_of(question)
         if not one.each_call:
             usage.append(UsageNeed(cap.id, cap.per, key, unit, mode, cap.window, amount))
         if one.earned:
@@ -74,49 +48,69 @@ def cap_needs(
     return tuple(usage), tuple(earned)
 
 
-def weigh(caps: Iterable[CompiledCap], question: Question) -> Weighed:
+def weigh(caps: tuple[CompiledCap, ...], question: Question) -> Weighed:
     """Put the call on every cap it meets."""
-    bound = []
-    lines = []
-    reserves = []
+    bound: list[tuple[CompiledCap, CapLine]] = []
+    refusing: list[tuple[CompiledCap, CapLine | None]] = []
     covered = False
-    mode = question.effect.mode
     for one in caps:
         asked = _asked(one, question)
         if asked is None or (one.tests is not None and one.tests.truth(question) is False):
             continue
-        unit, amount = asked
         covered = covered or one.covers
-        on = _put_on(one, question, unit, amount)
-        bound.append(on)
-        if on.line is None:
-            continue
-        lines.append(on.line)
-        if not one.each_call:
-            cap = one.cap
-            key = _SCOPE_KEYS[cap.per](question)
-            reserves.append(Reserve(cap.id, cap.per, key, unit, mode, cap.window, amount, on.line.limit))
-    refusing = tuple(on for on in bound if on.line is None or not on.line.fits)
-    return Weighed(tuple(bound), tuple(lines), tuple(reserves), refusing, covered)
+        line = _put_on(one, question, asked)
+        if line is not None:
+            bound.append((one, line))
+        if line is None or not line.fits:
+            refusing.append((one, line))
+    return Weighed(bound, refusing, covered)
 
 
-def frees_at(on: Bound, question: Question) -> datetime | None:
+def reserves(weighed: Weighed, question: Question) -> tuple[Reserve, ...]:
+    """Return what must be held on each cap for as long as the call is open."""
+    mode = question.effect.mode
+    return tuple(
+        [  # A list first: it is built twice as fast as a tuple from a generator.
+            Reserve(
+                one.id,
+                one.cap.per,
+                one.key_of(question),
+                line.unit,
+                mode,
+                one.cap.window,
+                line.asked,
+                line.limit,
+            )
+            for one, line in weighed.bound
+            if not one.each_call
+        ]
+    )
+
+
+def frees_at(one: CompiledCap, line: CapLine, question: Question) -> datetime | None:
     """Return when time alone will have made room at the latest; None where it never will.
 
     What is held moves with its calls into the next window (M11), so only what is posted can run out.
     """
-    if on.line is None or on.cap.each_call or on.cap.earned or question.tz is None:
+    usage = question.facts.usage.get(one.id)
+    if usage is None or one.each_call or one.earned or question.tz is None:
         return None
-    if on.usage.held + on.line.asked > on.line.limit:
+    if usage.held + line.asked > line.limit:
         return None
-    return windows.end(on.cap.cap.window, question.facts.now, question.tz)
+    return windows.end(one.cap.window, question.facts.now, question.tz)
 
 
-def exceeds_share(on: Bound, percent: int) -> bool:
+def exceeds_share(one: CompiledCap, line: CapLine, question: Question, percent: int) -> bool:
     """Say whether this agent's waiting requests and this one hold too much (M17); a lone one may."""
-    if not on.cap.shared or on.line is None or not on.usage.agent_waiting:
+    usage = question.facts.usage.get(one.id) if one.shared else None
+    if usage is None or not usage.agent_waiting:
         return False
-    return (on.usage.agent_waiting + on.line.asked) * 100 > on.line.limit * percent
+    return (usage.agent_waiting + line.asked) * 100 > line.limit * percent
+
+
+def in_the_red(one: CompiledCap, question: Question) -> bool:
+    """Say whether the cap is a share of what was earned while more was lost (M15)."""
+    return one.earned and question.facts.earned.get(one.id, 0) < 0
 
 
 def _asked(one: CompiledCap, question: Question) -> tuple[str, int] | None:
@@ -129,29 +123,17 @@ def _asked(one: CompiledCap, question: Question) -> tuple[str, int] | None:
     return currency, question.units
 
 
-def _put_on(one: CompiledCap, question: Question, unit: str, amount: int) -> Bound:
-    usage = _NO_USAGE if one.each_call else question.facts.usage.get(one.id)
-    limit, in_the_red = one.limit, False
+def _put_on(one: CompiledCap, question: Question, asked: tuple[str, int]) -> CapLine | None:
+    facts = question.facts
+    limit = one.limit
+    earned: int | None = 0
     if one.earned:
-        earned = question.facts.earned.get(one.id)
-        if earned is None:
-            return Bound(one, None, in_the_red=False, usage=_NO_USAGE)
-        limit, in_the_red = _share(one, earned), earned < 0
-    if usage is None:
-        return Bound(one, None, in_the_red=in_the_red, usage=_NO_USAGE)
+        earned = facts.earned.get(one.id)
+        limit = max(0, earned or 0) * min(100, one.cap.limit.percent_of_earned or 0) // 100
+    usage = _NO_USAGE if one.each_call else facts.usage.get(one.id)
+    if usage is None or earned is None:
+        return None
+    unit, amount = asked
     used = usage.posted + usage.held
-    line = CapLine(
-        id=one.id,
-        at=one.cap.at,
-        unit=unit,
-        limit=limit,
-        used=used,
-        asked=amount,
-        fits=used + amount <= limit and not in_the_red,
-    )
-    return Bound(one, line, in_the_red=in_the_red, usage=usage)
-
-
-def _share(one: CompiledCap, earned: int) -> int:
-    percent = min(100, one.cap.limit.percent_of_earned or 0)
-    return max(0, earned) * percent // 100
+    fits = used + amount <= limit and earned >= 0
+    return CapLine(id=one.id, at=one.cap.at, unit=unit, limit=limit, used=used, asked=amount, fits=fits)

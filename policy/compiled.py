@@ -7,11 +7,25 @@ concern it, however long the file is. Compiling is a pure function of the policy
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from datetime import tzinfo
 from typing import Final, NamedTuple
 
 from policy import explain, windows
-from policy.language import Answer, Cap, Desk, Kind, Mark, Match, Mode, Policy, Rule, Scope, WindowKind
+from policy.language import (
+    Answer,
+    Cap,
+    Desk,
+    Kind,
+    Mark,
+    Match,
+    Mode,
+    Policy,
+    Posture,
+    Rule,
+    Scope,
+    WindowKind,
+)
 from policy.matching import (
     COUNTED,
     KNOWN_PAYEES,
@@ -36,16 +50,35 @@ OWNERS_DESK: Final = Desk(
     id="built-in:owners", who=("role:owner",), at=_BROUGHT, expires_in_s=24 * 3_600, run_within_s=3_600
 )
 
+_PROVED_UNREAL: Final = (Mode.TEST, Mode.SIMULATED)
+_CLOSED: Final[dict[Posture, tuple[Kind, ...]]] = {
+    Posture.NORMAL: (),
+    Posture.NO_SPEND: (Kind.SPEND, Kind.PROVISION),
+    Posture.DRAFT_ONLY: (Kind.SPEND, Kind.PROVISION, Kind.EARN, Kind.HUMAN_ONLY),
+    Posture.READ_ONLY: (Kind.SPEND, Kind.PROVISION, Kind.EARN, Kind.HUMAN_ONLY, Kind.DRAFT),
+}
 _COVERING: Final = (WindowKind.DAY, WindowKind.MONTH, WindowKind.ROLLING)
 _SHARED: Final = (Scope.ACCOUNT, Scope.PROJECT)
 _POLICIES_KEPT: Final = 8  # The active one, a candidate, and what a replay compares; more is a test.
-_INDEX_KEPT: Final = 4_096  # Combinations of tool, provider and mode; far more than a house has tools.
+_TOOLS_KEPT: Final = 4_096  # Far more than a house has tools; callers may ask about any name.
+_SORTS_KEPT: Final = 64  # Operations, providers and modes of one tool; a real one has one to three.
+
+
+SCOPE_KEYS: Final[dict[Scope, Callable[[Question], str]]] = {
+    Scope.ACCOUNT: lambda q: q.call.account,
+    Scope.PROJECT: lambda q: q.call.project,
+    Scope.RUN: lambda q: q.call.run,
+    Scope.AGENT: lambda q: q.call.agent,
+    Scope.PROVIDER: lambda q: q.effect.provider,
+    Scope.PAYEE: lambda q: q.payee or "",  # All that name nobody share one.
+    Scope.TOOL: lambda q: q.call.tool,
+}
 
 
 class CompiledRule:
     """One rule with its tests, and the texts that never change."""
 
-    __slots__ = ("allows", "id", "line", "match", "rule", "silent_where", "unless", "varies")
+    __slots__ = ("allows", "id", "line", "match", "rule", "silent_where", "tests", "unless", "varies")
 
     def __init__(self, rule: Rule, policy: Policy) -> None:
         unless = rule.unless
@@ -53,6 +86,7 @@ class CompiledRule:
         self.id = rule.id
         self.allows = rule.effect is Answer.ALLOW
         self.match = compile_match(rule.match, lists=policy.lists, sum_key=rule.id, count_key=rule.id)
+        self.tests = self.match.every  # Beside `match`, since the hot loop in `speaking` reads nothing else.
         self.unless: Tests | None = (
             None
             if unless is None
@@ -68,13 +102,17 @@ class CompiledRule:
         self.varies = rule.match.sum_above is not None or rule.match.count_above is not None
 
     def applies(self, question: Question) -> Truth:
-        """Say whether the rule speaks: True, False, or None where it speaks because of a doubt.
+        """Say whether the rule speaks: True, False, or None where it speaks because of a doubt."""
+        matched = self.match.truth(question)
+        return False if matched is False else self.unless_silenced(question, matched=matched)
+
+    def unless_silenced(self, question: Question, *, matched: Truth) -> Truth:
+        """Say whether a rule whose match holds, or may hold, speaks.
 
         In doubt a deny or an approval rule applies and an allow rule does not.
         """
-        matched = self.match.truth(question)
-        silenced = False if matched is False or self.unless is None else self.unless.truth(question)
-        if matched is False or silenced is True:
+        silenced = False if self.unless is None else self.unless.truth(question)
+        if silenced is True:
             return False
         if matched is None or silenced is None:
             return False if self.allows else None
@@ -95,6 +133,30 @@ class CompiledRule:
         return bare
 
 
+Speaking = list[tuple[CompiledRule, Truth]]
+
+
+def speaking(rules: tuple[CompiledRule, ...], question: Question) -> Speaking:
+    """Return the rules that apply, each with True, or None where it applies because of a doubt.
+
+    The inner loop is `Tests.truth` written out: most rules end at their first no, and a call costs more.
+    """
+    found: Speaking = []
+    for rule in rules:
+        matched: Truth = True
+        for test in rule.tests:
+            truth = test(question)
+            if truth is False:
+                break
+            if truth is None:
+                matched = None
+        else:
+            speaks = rule.unless_silenced(question, matched=matched)
+            if speaks is not False:
+                found.append((rule, speaks))
+    return found
+
+
 class CompiledCap:
     """One cap with the tests of its match."""
 
@@ -106,6 +168,7 @@ class CompiledCap:
         "each_call",
         "earned",
         "id",
+        "key_of",
         "limit",
         "shared",
         "tests",
@@ -116,6 +179,7 @@ class CompiledCap:
         kind = cap.window.kind
         self.cap = cap
         self.id = cap.id
+        self.key_of = SCOPE_KEYS[cap.per]
         self.tests = _cap_tests(cap, policy)
         self.counts_calls = limit.calls is not None
         self.earned = limit.percent_of_earned is not None
@@ -134,6 +198,11 @@ class CompiledCap:
 class Candidates(NamedTuple):
     """All that can concern one sort of call, each group sorted by id: the file's order is forgotten."""
 
+    effect: Effect  # The first of this sort, to compare others with.
+    human_only: bool
+    money_out: bool
+    live_spend: bool  # Live money that leaves; what is neither test nor simulated counts as live (M30).
+    closed_by: tuple[Posture, ...]
     denies: tuple[CompiledRule, ...]
     approvals: tuple[CompiledRule, ...]
     allows: tuple[CompiledRule, ...]
@@ -157,23 +226,43 @@ class Compiled:
         self.caps = sorted((CompiledCap(cap, policy) for cap in policy.caps), key=lambda one: one.id)
         self.desks = {desk.id: desk for desk in policy.desks}
         self.vendors = globs(tuple(name.casefold() for name in policy.lists.get(KNOWN_PAYEES, ())))
-        self._index: dict[tuple[Kind, str, str, str, Mode], Candidates] = {}
+        self._index: dict[str, list[Candidates]] = {}
 
     def candidates(self, tool: str, effect: Effect) -> Candidates:
         """Return the rules and caps that could concern this tool doing this sort of thing."""
-        key = (effect.kind, tool, effect.operation, effect.provider, effect.mode)
-        found = self._index.get(key)
-        if found is None:
-            if len(self._index) >= _INDEX_KEPT:
-                self._index.clear()
-            found = self._index[key] = self._gather(tool, effect)
+        # A list and identities instead of one dict: hashing the members of an Enum runs Python code.
+        for found in self._index.get(tool, ()):
+            known = found.effect
+            if known.kind is effect.kind and known.mode is effect.mode and _same_door(known, effect):
+                return found
+        return self._remember(tool, effect)
+
+    def _remember(self, tool: str, effect: Effect) -> Candidates:
+        if len(self._index) >= _TOOLS_KEPT:
+            self._index.clear()
+        sorts = self._index.setdefault(tool, [])
+        if len(sorts) >= _SORTS_KEPT:
+            sorts.clear()
+        found = self._gather(tool, effect)
+        sorts.append(found)
         return found
 
     def _gather(self, tool: str, effect: Effect) -> Candidates:
         rules = [one.for_sort(tool, effect) for one in self.rules if _concerns(one.rule, tool, effect)]
         caps = tuple(cap for cap in self.caps if cap.concerns(tool, effect))
         acting = [rule for rule in rules if not rule.rule.shadow]
+        human = is_human_only(effect)
+        money_out = effect.kind in MONEY_OUT
         return Candidates(
+            effect=effect,
+            human_only=human,
+            money_out=money_out,
+            live_spend=money_out and effect.mode not in _PROVED_UNREAL,
+            closed_by=tuple(
+                posture
+                for posture, kinds in _CLOSED.items()
+                if effect.kind in kinds or (human and Kind.HUMAN_ONLY in kinds)
+            ),
             denies=tuple(rule for rule in acting if rule.rule.effect is Answer.DENY),
             approvals=tuple(rule for rule in acting if rule.rule.effect is Answer.REQUIRE_APPROVAL),
             allows=tuple(rule for rule in acting if rule.allows),
@@ -226,6 +315,10 @@ def _concerns(rule: Rule, tool: str, effect: Effect) -> bool:
         return False  # However wide an allow is, it never speaks for a human-only effect.
     # Taking back must stay possible: only a deny that names the tool outright stops a withdrawal.
     return rule.effect is not Answer.DENY or effect.kind is not Kind.WITHDRAW or tool in rule.match.tool
+
+
+def _same_door(one: Effect, other: Effect) -> bool:
+    return one.operation == other.operation and one.provider == other.provider
 
 
 def _cap_tests(cap: Cap, policy: Policy) -> Tests | None:

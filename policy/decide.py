@@ -6,25 +6,26 @@ three always give the same answer: there is no clock, no randomness and no looku
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from policy import explain, refusing
-from policy.capping import cap_needs, scope_key, weigh
+from policy.capping import cap_needs, reserves, weigh
 from policy.compiled import (
     HUMAN_ONLY_DESK,
     OWNERS_DESK,
+    SCOPE_KEYS,
     Candidates,
     CompiledRule,
+    Speaking,
     compile_policy,
+    speaking,
 )
 from policy.language import Answer, Kind, Policy
 from policy.matching import COUNTED, MONEY_OUT, Question, Tests, Truth, is_human_only
-from policy.model import Ask, Call, CountNeed, Decision, Facts, Needs, RuleLine, SumNeed, Twin
+from policy.model import Ask, Call, CapLine, CountNeed, Decision, Facts, Needs, RuleLine, SumNeed, Twin
 from policy.refusing import Refusal
-
-Speaking = Sequence[tuple[CompiledRule, Truth]]
 
 _NOTHING_KNOWN: Final = Facts(now=datetime(1970, 1, 1, tzinfo=UTC))
 _TWIN_UNSURE: Final = "unknown"  # A twin that may have been bought: owners answer, whoever else does.
@@ -71,14 +72,14 @@ def decide(policy: Policy, call: Call, facts: Facts) -> Decision:
     hearing = _Hearing(policy, call, facts)
     found, question = hearing.found, hearing.question
 
-    denies = _speaking(found.denies, question)
+    denies = speaking(found.denies, question)
     if denies:
         refusal = refusing.by_rules([rule for rule, _ in denies], found, question)
         return hearing.deny(refusal, _lines(denies, question))
 
     own = _takes_back_its_own(call)
-    asking = () if own else _speaking(found.approvals, question)
-    allowing = () if asking else _speaking(found.allows, question)
+    asking = [] if own else speaking(found.approvals, question)
+    allowing = [] if asking else speaking(found.allows, question)
     asks = () if own else hearing.asks(asking)
     refused = hearing.refusal(silent=not (own or asking or allowing), waits=bool(asks))
     if refused is not None:
@@ -102,28 +103,24 @@ class _Hearing:
         self.question = Question(call, facts, compiled.tz)
         self.weighed = weigh(self.found.caps, self.question)
         self.twin: Twin | None = None
-        if call.effect.kind in MONEY_OUT and facts.twin_checked:
+        if self.found.money_out and facts.twin_checked:
             self.twin = facts.twin
         shadows = self.found.shadows
-        self.shadows = _lines(_speaking(shadows, self.question), self.question) if shadows else ()
+        self.shadows = _lines(speaking(shadows, self.question), self.question) if shadows else ()
 
     def refusal(self, *, silent: bool, waits: bool) -> Refusal | None:
         """Return the first reason to deny that is no rule, in the order that `decide` promises."""
-        question, weighed = self.question, self.weighed
+        found, question, weighed = self.found, self.question, self.weighed
         return (
-            refusing.by_posture(question)
-            or refusing.by_live_spend(question, self.policy)
-            or (refusing.by_silence(self.found, question) if silent and not self.human_only else None)
-            or refusing.by_amount(question)
-            or refusing.by_cover(question, weighed)
-            or refusing.by_twin(question)
+            refusing.by_posture(found, question)
+            or refusing.by_live_spend(found, question, self.policy)
+            or (refusing.by_silence(found, question) if silent and not found.human_only else None)
+            or refusing.by_amount(found, question)
+            or refusing.by_cover(found, question, weighed)
+            or refusing.by_twin(found, question)
             or refusing.by_caps(weighed, question)
             or (refusing.by_waiting(self.policy, weighed, question) if waits else None)
         )
-
-    @property
-    def human_only(self) -> bool:
-        return is_human_only(self.question.effect)
 
     def asks(self, asking: Speaking) -> tuple[Ask, ...]:
         """Return every desk that must agree, each with the rules that ask it, sorted by desk."""
@@ -132,7 +129,7 @@ class _Hearing:
             desk = rule.rule.approval or ""
             by_desk.setdefault(desk if desk in self.desks else "", []).append(rule.id)
         asks = [Ask(self.desks.get(desk, OWNERS_DESK), tuple(rules)) for desk, rules in by_desk.items()]
-        if self.human_only and not asks:
+        if self.found.human_only and not asks:
             asks.append(Ask(HUMAN_ONLY_DESK, ()))
         # M26: owners, where nobody else is asked, and always where the twin may have been bought.
         twin_asks = self.twin is not None and (not asks or self.twin.state == _TWIN_UNSURE)
@@ -146,7 +143,7 @@ class _Hearing:
             answer=Answer.DENY,
             rules=rules,
             shadows=self.shadows,
-            caps=self.weighed.lines,
+            caps=self._caps(),
             twin=self.twin,
             code=refusal.code,
             message=refusal.message,
@@ -164,8 +161,8 @@ class _Hearing:
             answer=Answer.REQUIRE_APPROVAL,
             rules=_lines(asking, self.question),
             shadows=self.shadows,
-            caps=self.weighed.lines,
-            reserves=self.weighed.reserves,
+            caps=self._caps(),
+            reserves=reserves(self.weighed, self.question),
             asks=asks,
             twin=self.twin,
             message=explain.who_answers(asks, self.twin),
@@ -180,11 +177,14 @@ class _Hearing:
             answer=Answer.ALLOW,
             rules=rules,
             shadows=self.shadows,
-            caps=self.weighed.lines,
-            reserves=self.weighed.reserves,
+            caps=self._caps(),
+            reserves=reserves(self.weighed, self.question),
             policy_sha256=self.policy.sha256,
             **self._held(),
         )
+
+    def _caps(self) -> tuple[CapLine, ...]:
+        return tuple([line for _, line in self.weighed.bound])
 
     def _held(self) -> dict[str, Any]:
         """Say why the call must wait in the queue although it may run; readiness holds, it never denies."""
@@ -198,16 +198,15 @@ def _takes_back_its_own(call: Call) -> bool:
     return call.own and call.effect.kind is Kind.WITHDRAW and not is_human_only(call.effect)
 
 
-def _speaking(rules: Iterable[CompiledRule], question: Question) -> Speaking:
-    return [(rule, truth) for rule in rules if (truth := rule.applies(question)) is not False]
-
-
-def _lines(speaking: Speaking, question: Question) -> tuple[RuleLine, ...]:
+def _lines(rules: Speaking, question: Question) -> tuple[RuleLine, ...]:
     """Return each rule's line; only what depends on this call is worded now."""
-    return tuple(
-        rule.line if truth and not rule.varies else explain.line(rule.line, rule.match, rule.unless, question)
-        for rule, truth in speaking
-    )
+    return tuple([_line(rule, truth, question) for rule, truth in rules])
+
+
+def _line(rule: CompiledRule, truth: Truth, question: Question) -> RuleLine:
+    if truth and not rule.varies:
+        return rule.line
+    return explain.line(rule.line, rule.match, rule.unless, question)
 
 
 def _sum_needs(part: Tests, question: Question) -> Iterable[SumNeed]:
@@ -215,7 +214,7 @@ def _sum_needs(part: Tests, question: Question) -> Iterable[SumNeed]:
     kinds = part.match.kind or MONEY_OUT
     if wanted is None or question.currency is None or question.effect.kind not in kinds:
         return ()
-    key = scope_key(wanted.per, question)
+    key = SCOPE_KEYS[wanted.per](question)
     mode = question.effect.mode
     return (SumNeed(part.sum_key, wanted.per, key, question.currency, mode, wanted.window, kinds),)
 
@@ -225,7 +224,7 @@ def _count_needs(part: Tests, question: Question) -> Iterable[CountNeed]:
     kinds = part.match.kind or COUNTED
     if wanted is None or question.effect.kind not in kinds:
         return ()
-    key = scope_key(wanted.per, question)
+    key = SCOPE_KEYS[wanted.per](question)
     mode = question.effect.mode
     return (CountNeed(part.count_key, wanted.per, key, mode, wanted.window, kinds, wanted.outcome),)
 

@@ -90,7 +90,7 @@ def line(plain: RuleLine, tests: Tests, unless: Tests | None, question: Question
     said = list(plain.matched)
     so_far = question.facts.sums.get(tests.sum_key)
     if match.sum_above is not None and so_far is not None and question.currency is not None:
-        said.append(f"with this call the sum is {Money(so_far + question.units, question.currency)}")
+        said.append(f"with this call the sum is {quantity(so_far + question.units, question.currency)}")
     calls = question.facts.counts.get(tests.count_key)
     if match.count_above is not None and calls is not None:
         said.append(f"before this call: {quantity(calls, CALLS)}")

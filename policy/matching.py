@@ -196,7 +196,10 @@ def _payee_in_doubt(q: Question) -> Truth:
 
 def _payee_among(patterns: tuple[str, ...]) -> Test:
     # Names of payees are compared without regard to case, or EVIL.example would pass a rule against it.
-    among = globs(tuple(pattern.casefold() for pattern in patterns))
+    folded = frozenset(pattern.casefold() for pattern in patterns)
+    if not any("*" in pattern or "?" in pattern for pattern in folded):
+        return lambda q: q.no_payee if q.payee is None else q.payee in folded
+    among = globs(tuple(sorted(folded)))
     return lambda q: q.no_payee if q.payee is None else among(q.payee)
 
 
@@ -218,20 +221,24 @@ def _add_money(early: dict[str, Test], match: Match) -> None:
         early["currency"] = lambda q: q.no_amount if q.currency is None else q.currency in currencies
     if match.up_to:
         up_to = {bound.currency: bound.minor_units for bound in match.up_to}
-        early["amount.up_to"] = lambda q: _against(up_to, q, over=False)
+        early["amount.up_to"] = _against(up_to, over=False)
     if match.above:
         above = {bound.currency: bound.minor_units for bound in match.above}
-        early["amount.above"] = lambda q: _against(above, q, over=True)
+        early["amount.above"] = _against(above, over=True)
 
 
-def _against(bounds: Mapping[str, int], q: Question, *, over: bool) -> Truth:
+def _against(bounds: Mapping[str, int], *, over: bool) -> Test:
     """Compare the amount with the bound of its currency; a currency nobody named is in doubt (M16)."""
-    if q.currency is None:
-        return q.no_amount
-    bound = bounds.get(q.currency)
-    if bound is None:
-        return None
-    return q.units > bound if over else q.units <= bound
+
+    def test(q: Question) -> Truth:
+        if q.currency is None:
+            return q.no_amount
+        bound = bounds.get(q.currency)
+        if bound is None:
+            return None
+        return q.units > bound if over else q.units <= bound
+
+    return test
 
 
 def _hours(hours: Hours) -> Test:

@@ -7,22 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from policy import explain, timing
-from policy.capping import Bound, Weighed, exceeds_share, frees_at
-from policy.compiled import Candidates, CompiledRule
-from policy.language import Kind, Mode, Policy, Posture
-from policy.matching import MONEY_OUT, Question, is_human_only
-
-_CLOSED: Final = {
-    Posture.NORMAL: frozenset[Kind](),
-    Posture.NO_SPEND: frozenset({Kind.SPEND, Kind.PROVISION}),
-    Posture.DRAFT_ONLY: frozenset({Kind.SPEND, Kind.PROVISION, Kind.EARN, Kind.HUMAN_ONLY}),
-    Posture.READ_ONLY: frozenset({Kind.SPEND, Kind.PROVISION, Kind.EARN, Kind.HUMAN_ONLY, Kind.DRAFT}),
-}
-_NEVER_CLOSED: Final = (Kind.READ, Kind.WITHDRAW)
-_PROVED_UNREAL: Final = (Mode.TEST, Mode.SIMULATED)  # What is neither counts as live (M30).
+from policy.capping import Weighed, exceeds_share, frees_at, in_the_red
+from policy.compiled import Candidates, CompiledCap, CompiledRule
+from policy.language import Policy
+from policy.matching import Question
+from policy.model import CapLine
 
 
 class Refusal(NamedTuple):
@@ -51,31 +43,29 @@ def by_rules(denies: Sequence[CompiledRule], found: Candidates, question: Questi
     )
 
 
-def by_posture(question: Question) -> Refusal | None:
+def by_posture(found: Candidates, question: Question) -> Refusal | None:
     """Say whether the posture in force closes this kind of effect; withdrawals and reads it never does."""
-    effect = question.effect
-    human = is_human_only(effect)
-    if effect.kind in _NEVER_CLOSED and not human:
-        return None
     posture, scope = question.facts.posture, question.facts.posture_scope
+    if not found.closed_by:
+        return None
     if posture is None:
         return _missing("the posture in force could not be read")
-    closed = _CLOSED[posture]
-    if effect.kind not in closed and not (human and Kind.HUMAN_ONLY in closed):
+    if posture not in found.closed_by:
         return None
+    kind = question.effect.kind
     return Refusal(
         "posture_closed",
-        f"the posture of this {scope} is {posture}, which lets no {effect.kind} run; an owner can loosen it",
+        f"the posture of this {scope} is {posture}, which lets no {kind} run; an owner can loosen it",
         retry="later",
         would_change=(f"an owner loosens the posture of this {scope}",),
     )
 
 
-def by_live_spend(question: Question, policy: Policy) -> Refusal | None:
+def by_live_spend(found: Candidates, question: Question, policy: Policy) -> Refusal | None:
     """Ask for all yeses to live money that leaves: environment, policy, provider."""
-    effect = question.effect
-    if not _is_live_spend(question):
+    if not found.live_spend:
         return None
+    effect = question.effect
     wanted = []
     if question.facts.live_spend is not True:
         wanted.append("LIVE_SPEND=1 in the environment of every process")
@@ -103,16 +93,16 @@ def by_silence(found: Candidates, question: Question) -> Refusal:
     )
 
 
-def by_amount(question: Question) -> Refusal | None:
+def by_amount(found: Candidates, question: Question) -> Refusal | None:
     """Refuse money that leaves in no amount: nothing could hold it to a limit (M18)."""
-    if question.effect.kind not in MONEY_OUT or question.currency is not None:
+    if not found.money_out or question.currency is not None:
         return None
     return _missing("it names no amount that could be held against a cap", retry="with_changes")
 
 
-def by_cover(question: Question, weighed: Weighed) -> Refusal | None:
+def by_cover(found: Candidates, question: Question, weighed: Weighed) -> Refusal | None:
     """Refuse live money that no account-wide money cap covers."""
-    if weighed.covered or not _is_live_spend(question):
+    if weighed.covered or not found.live_spend:
         return None
     cap = f"a cap per account on a day, a month or a duration, in {question.currency}"
     return Refusal(
@@ -122,9 +112,9 @@ def by_cover(question: Question, weighed: Weighed) -> Refusal | None:
     )
 
 
-def by_twin(question: Question) -> Refusal | None:
+def by_twin(found: Candidates, question: Question) -> Refusal | None:
     """Refuse a purchase whose twins nobody looked for: one not looked for is not an absent one (M26)."""
-    if question.effect.kind not in MONEY_OUT or question.facts.twin_checked:
+    if not found.money_out or question.facts.twin_checked:
         return None
     return _missing("whether an equal purchase exists was not looked up")
 
@@ -133,11 +123,12 @@ def by_caps(weighed: Weighed, question: Question) -> Refusal | None:
     """Refuse what does not fit under every cap; what is not known about a cap refuses first."""
     if not weighed.refusing:
         return None
-    for on in weighed.refusing:
-        if on.line is None:
-            missing = _missing(f"what counts against cap '{on.cap.id}' could not be looked up")
-            return missing._replace(cap=on.cap.id)
-    return _full(weighed.refusing, question)
+    full: list[tuple[CompiledCap, CapLine]] = []
+    for cap, line in weighed.refusing:
+        if line is None:
+            return _missing(f"what counts against cap '{cap.id}' could not be looked up")._replace(cap=cap.id)
+        full.append((cap, line))
+    return _full(full, question)
 
 
 def by_waiting(policy: Policy, weighed: Weighed, question: Question) -> Refusal | None:
@@ -154,34 +145,29 @@ def by_waiting(policy: Policy, weighed: Weighed, question: Question) -> Refusal 
         )
         return Refusal("too_many_requests", message, "later", would_change=("an answer to one of them",))
     share = policy.limits.held_share_percent
-    for on in weighed.bound:
-        if exceeds_share(on, share):
+    for cap, line in weighed.bound:
+        if exceeds_share(cap, line, question, share):
             message = (
-                f"this agent's waiting requests would hold more than {share}% of cap '{on.cap.id}' "
-                f"in {on.cap.cap.at}; wait for answers"
+                f"this agent's waiting requests would hold more than {share}% of cap '{cap.id}' "
+                f"in {line.at}; wait for answers"
             )
             change = ("an answer to one of them", "a smaller amount")
-            return Refusal("held_share_exceeded", message, "later", cap=on.cap.id, would_change=change)
+            return Refusal("held_share_exceeded", message, "later", cap=cap.id, would_change=change)
     return None
 
 
-def _is_live_spend(question: Question) -> bool:
-    return question.effect.kind in MONEY_OUT and question.effect.mode not in _PROVED_UNREAL
-
-
-def _full(refusing: tuple[Bound, ...], question: Question) -> Refusal:
+def _full(full: list[tuple[CompiledCap, CapLine]], question: Question) -> Refusal:
     """Word the first cap by name; the room must come back on all of them."""
-    lines = [on.line for on in refusing if on.line is not None]
-    times = [frees_at(on, question) for on in refusing]
+    lines = [line for _, line in full]
+    times = [frees_at(cap, line, question) for cap, line in full]
     known = [time for time in times if time is not None]
     at = max(known) if len(known) == len(times) else None
     can_ask_less = all(line.left and line.unit != explain.CALLS for line in lines)
-    first = refusing[0]
     change = tuple(
         f"at most {explain.quantity(line.left, line.unit)} for cap '{line.id}', or a higher one in {line.at}"
         for line in lines
     )
-    if first.in_the_red:
+    if in_the_red(full[0][0], question):
         message = f"cap '{lines[0].id}' is a share of what was earned, and more was lost than earned"
         return Refusal("earned_below_zero", message, "later", cap=lines[0].id, would_change=("new earnings",))
     retry = "with_changes" if can_ask_less else "later" if at else "never"

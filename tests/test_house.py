@@ -6,6 +6,7 @@ Rules about documents are in tests/test_documents.py.
 
 import ast
 import importlib.metadata
+import itertools
 import os
 import re
 import shutil
@@ -361,7 +362,8 @@ def _pins(lock: str) -> dict[str, str]:
 def _declared() -> set[str]:
     """Name the distributions that pyproject.toml says Bursar runs on."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    texts = [*project["dependencies"], *project["optional-dependencies"]["otel"]]
+    extras = project["optional-dependencies"].values()
+    texts = [*project["dependencies"], *itertools.chain.from_iterable(extras)]
     return {_normal(re.split(r"[\[<>=~!; ]", text, maxsplit=1)[0]) for text in texts}
 
 

@@ -227,7 +227,6 @@ class VerdictRevoked(Fact, frozen=True, kw_only=True):
     KIND = "verdict.revoked"
     SUBJECT = "approval"
     PAYLOAD = ("comment",)
-    verdict_id: str
     operator: str
     state: str
 

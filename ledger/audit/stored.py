@@ -5,12 +5,27 @@ everything read is one snapshot: on SQLite any transaction, on PostgreSQL one th
 entered by `AsyncConnection.run_sync`. Rows are read in pages by key, so nothing is held in memory.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Table, func, literal, select, tuple_
+from sqlalchemy import (
+    Connection,
+    NullPool,
+    Table,
+    create_engine,
+    event,
+    func,
+    literal,
+    make_url,
+    select,
+    tuple_,
+)
 
 from ledger import schema_house, schema_log
+from ledger.audit.catalogue import CATALOGUE
+from ledger.audit.merkle import Lookup
 from ledger.audit.source import (
     EntryColumns,
     Row,
@@ -20,7 +35,11 @@ from ledger.audit.source import (
     StoredNode,
     StoredPayload,
 )
+from ledger.engines.postgres import postgres_engine
 from ledger.schema import METADATA
+from policy.errors import ConfigurationError
+
+T = TypeVar("T")
 
 PAGE: Final = 2_000  # Rows per query: large enough that a query's own cost vanishes, a few megabytes.
 
@@ -106,6 +125,43 @@ class StoredSource:
             raise LookupError(f"no node at level {level}, position {position}")
         return found
 
+    def lookup(self, account: str) -> Lookup:
+        """Return what proofs of this account's tree are made from."""
+        return lambda level, position: self.node(account, level, position)
+
+    def entry(self, account: str, seq: int) -> bytes:
+        """Return one entry's bytes.
+
+        Raises LookupError where the log has no such entry.
+        """
+        table = schema_log.audit_entry
+        query = select(table.c.body).where(table.c.account_id == account, table.c.seq == seq)
+        found: bytes | None = self._connection.scalar(query)
+        if found is None:
+            raise LookupError(f"the log of {account} has no entry {seq}")
+        return found
+
+    def payload(self, account: str, seq: int) -> StoredPayload | None:
+        """Return one entry's payload, erased or not; None where it has none."""
+        table = schema_log.audit_payload
+        query = select(table.c.seq, table.c.salt, table.c.body, table.c.erased_by)
+        row = self._connection.execute(query.where(table.c.account_id == account, table.c.seq == seq)).first()
+        return None if row is None else StoredPayload(*row)
+
+    def entries_about(self, account: str, subject_id: str, below: int) -> list[int]:
+        """Return the seqs, below a bound, of the entries about a call, an approval or another subject."""
+        table = schema_log.audit_entry
+        subjects = sorted(
+            {cls.SUBJECT for cls in CATALOGUE.values()}
+        )  # Lets the index be used without a type.
+        query = select(table.c.seq).where(
+            table.c.account_id == account,
+            table.c.subject_type.in_(subjects),
+            table.c.subject_id == subject_id,
+            table.c.seq < below,
+        )
+        return list(self._connection.scalars(query.order_by(table.c.seq)))
+
     def _pages(
         self, table: Table, columns: Sequence[str], fixed: dict[str, Any], key: tuple[str, ...]
     ) -> Iterator[Sequence[Any]]:
@@ -122,3 +178,42 @@ class StoredSource:
                 yield row[len(key) :]
             after = tuple_(*(literal(value) for value in rows[-1][: len(key)]))
             page = query.where(tuple_(*keys) > after)
+
+
+def read_ledger(url: str, work: Callable[[StoredSource], T]) -> T:
+    """Run `work` on one snapshot of the ledger at `url`, which nothing can be written through.
+
+    Works beside a running server on either engine. Raises ConfigurationError where there is no ledger.
+    """
+    if make_url(url).get_backend_name() == "sqlite":
+        return _read_sqlite(url, work)
+    return asyncio.run(_read_postgres(url, work))
+
+
+def _read_sqlite(url: str, work: Callable[[StoredSource], T]) -> T:
+    path = make_url(url).database
+    if not path or not Path(path).is_file():
+        raise ConfigurationError(f"there is no ledger at {path}; make one with `bursar init`")
+    engine = create_engine(url, poolclass=NullPool)
+
+    def prepare(dbapi: Any, _record: object) -> None:  # noqa: ANN401  # The driver's connection has no public type.
+        dbapi.isolation_level = None  # BEGIN is ours to write.
+        for pragma in ("PRAGMA query_only=1", "PRAGMA busy_timeout=5000", "PRAGMA wal_autocheckpoint=0"):
+            dbapi.execute(pragma)
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    with engine.begin() as connection:
+        return work(StoredSource(connection))
+
+
+async def _read_postgres(url: str, work: Callable[[StoredSource], T]) -> T:
+    engine = postgres_engine(url)
+    try:
+        async with engine.connect() as connection:
+            snapshot = await connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+            return await snapshot.run_sync(lambda sync: work(StoredSource(sync)))
+    finally:
+        await engine.dispose()

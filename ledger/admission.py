@@ -106,7 +106,7 @@ def _judge(world: World, command: Admission, at_us: int) -> Judged:
     if world.law is None:
         return Judged(NO_POLICY, None)
     policy = world.law.policy
-    needs = world.judge.needs(policy, command.call)
+    needs = world.needs(command.call_id, command.call)
     facts = gather(world, command.call, needs, command.process, at_us, None)
     decision = world.judge.decide(policy, command.call, facts)
     changed = None

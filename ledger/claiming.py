@@ -13,7 +13,7 @@ from ledger.audit.call_kinds import CallClaimed, CallHeld, CallReturned
 from ledger.commands import Claim, Claimed, NotClaimed
 from ledger.gather import gather
 from ledger.records import CallState, ProviderIdentity, Reader, RecordRef
-from ledger.rows import ENCODER, AttemptRow, CallRow, call_record, identity_of, policy_call
+from ledger.rows import ENCODER, AttemptRow, CallRow, call_record, identity_of
 from ledger.times import SECOND_US, from_us, to_us
 from ledger.world import World
 from policy.errors import (
@@ -61,7 +61,7 @@ def _claim_queued(world: World, command: Claim, row: CallRow, at_us: int) -> Cla
     if changed is not None:
         return _end(world, row, "cancelled", *changed, at_us)
     records = _records(world, command, row)
-    call = policy_call(row)
+    call = world.policy_call(row)
     decision = _decide(world, command, row, call, at_us)
     if decision.answer is Answer.DENY:
         return _refused(world, row, decision, at_us)
@@ -108,7 +108,7 @@ def _records(world: World, command: Claim, row: CallRow) -> tuple[RecordRef, ...
 def _decide(world: World, command: Claim, row: CallRow, call: Call, at_us: int) -> Decision:
     if world.law is None:
         return Decision(answer=Answer.DENY, code="no_active_policy", message="no policy is active any more")
-    needs = world.judge.needs(world.law.policy, call)
+    needs = world.needs(row.call_id, call)
     facts = gather(world, call, needs, command.process, at_us, row)
     return world.judge.decide(world.law.policy, call, facts)
 
@@ -290,7 +290,7 @@ def _why_no_replay(world: World, command: Claim, row: CallRow, at_us: int) -> No
     replays = sum(each.purpose == "replay" for each in world.attempts[row.call_id].values())
     if replays >= MOST_REPLAYS:
         return _not(row, "attempts_exhausted", "it was tried as often as it may be; a person has to look")
-    call = policy_call(row)
+    call = world.policy_call(row)
     decision = _decide(world, command, row, call, at_us)
     # Caps need no second look: the call's own hold never left its window.
     if decision.answer is Answer.DENY and decision.code not in {CapExceeded.code, EarnedBelowZero.code}:

@@ -10,7 +10,7 @@ from ledger.commands import Settlement
 from ledger.edges import SYSTEM
 from ledger.gather import STRICTNESS
 from ledger.meters import CALLS, booked_on, booking_start, cap_reading
-from ledger.rows import ENCODER, CallRow, policy_call
+from ledger.rows import ENCODER, CallRow
 from ledger.world import World
 from policy.language import Posture
 
@@ -106,12 +106,12 @@ def _adjust_usage(
     if world.law is None:
         return []
     policy, digests = world.law.policy, world.law.cap_digests
-    call = policy_call(row)
+    call = world.policy_call(row)
     restores = {cap.id for cap in policy.caps if cap.restores}
     moved = []
     readings = [
         cap_reading(need, digests[need.cap_id])
-        for need in world.judge.needs(policy, call).usage
+        for need in world.needs(row.call_id, call).usage
         if need.unit == currency and (amount_minor > 0 or need.cap_id in restores)
     ]
     if amount_minor > 0:

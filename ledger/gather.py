@@ -101,4 +101,4 @@ def _readings(
 
 
 def _payee_known(world: World, call: Call) -> bool:
-    return call.effect.payee is not None and (call.effect.mode, call.effect.payee) in world.known_payees
+    return call.effect.payee is not None and (call.effect.mode, call.effect.payee.casefold()) in world.known_payees

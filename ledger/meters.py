@@ -19,6 +19,7 @@ from ledger.rows import ENCODER
 from ledger.times import EPOCH, SECOND_US, to_us
 from policy import windows
 from policy.language import Cap, Kind, Match, Policy, Scope, Window, WindowKind
+from policy.matching import COUNTED, MONEY_OUT
 from policy.model import Call, CountNeed, Reserve, SumNeed, UsageNeed
 
 FLOATING: Final = -1  # The window of holds that no claim has fixed yet (M11).
@@ -60,10 +61,10 @@ def _of_match(match: Match | None) -> Iterable[Meter]:
     if match is None:
         return
     if match.sum_above is not None:
-        yield Meter("sum", match.sum_above.per, match.sum_above.window, match.kind)
+        yield Meter("sum", match.sum_above.per, match.sum_above.window, match.kind or MONEY_OUT)
     if match.count_above is not None:
         above = match.count_above
-        yield Meter(above.outcome or "count", above.per, above.window, match.kind)
+        yield Meter(above.outcome or "count", above.per, above.window, match.kind or COUNTED)
 
 
 def digests(policy: Policy) -> dict[str, str]:
@@ -97,16 +98,21 @@ def template_of(need: SumNeed | CountNeed) -> Meter:
     return Meter(what, need.scope, need.window, need.kinds)
 
 
-def booked_on(templates: Iterable[Meter], call: Call, what: tuple[str, ...]) -> list[tuple[Reading, int]]:
-    """Return which rule meters this call books on and how much: its amount for a sum, 1 for a count."""
+def booked_on(
+    templates: Iterable[Meter], call: Call, what: tuple[str, ...] | None
+) -> list[tuple[Reading, int]]:
+    """Return which rule meters this call books on and how much: its amount for a sum, 1 for a count.
+
+    `what` narrows it to some kinds of meter; None means all of them.
+    """
     out = []
     effect = call.effect
     for template in templates:
-        if template.what not in what or (template.kinds and effect.kind not in template.kinds):
+        if (what is not None and template.what not in what) or effect.kind not in template.kinds:
+            continue
+        if template.window.kind is WindowKind.CALL:
             continue
         key = scope_key(template.scope, call)
-        if key is None or template.window.kind is WindowKind.CALL:
-            continue
         if template.what != "sum":
             out.append((_reading(template, key, CALLS, effect.mode), 1))
         elif effect.amount is not None:
@@ -115,8 +121,8 @@ def booked_on(templates: Iterable[Meter], call: Call, what: tuple[str, ...]) -> 
     return out
 
 
-def scope_key(scope: Scope, call: Call) -> str | None:
-    """Return what a scope's meter is kept for with this call; None where the call has no such thing."""
+def scope_key(scope: Scope, call: Call) -> str:
+    """Return what a scope's meter is kept for with this call, as the judge names it too."""
     match scope:
         case Scope.ACCOUNT:
             return call.account
@@ -131,11 +137,11 @@ def scope_key(scope: Scope, call: Call) -> str | None:
         case Scope.TOOL:
             return call.tool
         case Scope.PAYEE:
-            return call.effect.payee
+            return (call.effect.payee or "").casefold()  # All that name nobody share one.
 
 
 def _reading(template: Meter, key: str, unit: str, mode: str) -> Reading:
-    name = f"{template.what}.{'+'.join(template.kinds) or 'all'}.{template.window}"
+    name = f"{template.what}.{'+'.join(template.kinds)}.{template.window}"
     meter = f"{name}/{template.scope}/{_key(template.scope, key)}/{unit}/{mode}"
     return Reading(meter, name, template.scope, key, unit, mode, template.window)
 

@@ -129,6 +129,19 @@ class AgentRecord(Struct, frozen=True, kw_only=True):
     last_seen_at: datetime | None = None
 
 
+class EnforcerRecord(Struct, frozen=True, kw_only=True):
+    """Another tool server that asks through the sidecar. Its token is stored only as a hash."""
+
+    enforcer_id: str
+    name: str
+    account_id: str
+    project: str
+    owner: str  # The operator whose password made it.
+    active: bool
+    created_at: datetime
+    last_seen_at: datetime | None = None
+
+
 class OperatorRecord(Struct, frozen=True, kw_only=True):
     """A person who answers."""
 

@@ -9,7 +9,7 @@ from ledger.audit.call_kinds import CallSettled
 from ledger.commands import Admission, Changed
 from ledger.edges import move
 from ledger.records import Proof, ProofBy, ProofLevel
-from ledger.rows import ENCODER, CallRow, policy_call
+from ledger.rows import ENCODER, CallRow
 from ledger.twins import PURCHASES
 from ledger.world import World
 
@@ -51,9 +51,9 @@ def succeed(
     row.code = row.message = ""
     caps.post(world, row, row.actual_minor, committed=committed)
     move(world, row, "succeeded", at_us)
-    caps.count_outcome(world, row, policy_call(row), at_us)
+    caps.count_outcome(world, row, world.policy_call(row), at_us)
     if row.kind in PURCHASES and row.payee is not None and not committed:
-        known = (row.mode, row.payee)
+        known = (row.mode, row.payee.casefold())
         if known not in world.known_payees:
             world.known_payees.add(known)
             world.new_payees.append((row.account_id, *known, row.call_id, at_us))
@@ -70,7 +70,7 @@ def fail(
     row.proof_level, row.proof_by, row.proof_provider = proof.level, proof.by, proof.provider
     caps.release(world, row)
     move(world, row, "failed", at_us)
-    caps.count_outcome(world, row, policy_call(row), at_us)
+    caps.count_outcome(world, row, world.policy_call(row), at_us)
     log_settled(world, row, proof, actor, at_us, evidence)
 
 

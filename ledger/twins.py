@@ -23,7 +23,7 @@ def twin_key(call: Call) -> str | None:
     effect = call.effect
     if effect.kind not in PURCHASES:
         return None
-    named = "\x00".join((call.tool, effect.payee or "", str(effect.amount or "")))
+    named = "\x00".join((call.tool, (effect.payee or "").casefold(), str(effect.amount or "")))
     return sha256(named.encode()).hexdigest()[:32]
 
 

@@ -28,9 +28,11 @@ from ledger.rows import (
     RunRow,
     UsageRow,
     VerdictRow,
+    policy_call,
 )
 from policy.errors import RecordMissing
 from policy.language import Posture
+from policy.model import Call, Needs
 
 
 class PostureFact(Struct, frozen=True):
@@ -108,6 +110,9 @@ class World(Struct, kw_only=True):
     earned: dict[tuple[str, str, str, int], int] = field(default_factory=dict)
     records: dict[tuple[Query, Reader], tuple[RecordRef, ...] | RecordMissing] = field(default_factory=dict)
 
+    policy_calls: dict[str, Call] = field(default_factory=dict)  # By call id, as decoded while loading.
+    asked: dict[str, Needs] = field(default_factory=dict)  # By call id, what the active policy needs to know.
+
     touched: int = 0
     new_calls: dict[str, CallRow] = field(default_factory=dict)
     dirty_calls: dict[str, CallRow] = field(default_factory=dict)
@@ -115,7 +120,9 @@ class World(Struct, kw_only=True):
     dirty_attempts: dict[tuple[str, int], AttemptRow] = field(default_factory=dict)
     new_reservations: dict[tuple[str, str], ReservationRow] = field(default_factory=dict)
     dirty_reservations: dict[tuple[str, str], ReservationRow] = field(default_factory=dict)
-    dirty_usage: dict[tuple[str, int], UsageRow] = field(default_factory=dict)
+    new_usage: list[UsageRow] = field(default_factory=list)  # Not met when loading; it may exist all the same.
+    # By meter and window: what is to be added to held, committed and posted.
+    moved_usage: dict[tuple[str, int], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
     new_approvals: dict[str, ApprovalRow] = field(default_factory=dict)
     dirty_approvals: dict[str, ApprovalRow] = field(default_factory=dict)
     new_verdicts: list[VerdictRow] = field(default_factory=list)
@@ -127,6 +134,22 @@ class World(Struct, kw_only=True):
     drafts: list[Draft] = field(default_factory=list)
     effects: list[Effects] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)  # Since the last audit entry; the next one carries them.
+
+    def needs(self, call_id: str, call: Call) -> Needs:
+        """Return what the active policy must know of a call; worked out once per batch."""
+        found = self.asked.get(call_id)
+        if found is None:
+            if self.law is None:
+                raise AssertionError("without a policy nothing is decided")
+            found = self.asked[call_id] = self.judge.needs(self.law.policy, call)
+        return found
+
+    def policy_call(self, row: CallRow) -> Call:
+        """Return the call as the policy sees it."""
+        found = self.policy_calls.get(row.call_id)
+        if found is None:
+            found = self.policy_calls[row.call_id] = policy_call(row)
+        return found
 
     # --- calls -------------------------------------------------------------------------------------------
 
@@ -186,6 +209,7 @@ class World(Struct, kw_only=True):
                 reading.mode,
                 str(reading.window),
             )
+            self.new_usage.append(found)
         return found
 
     def book(self, row: UsageRow, *, held: int = 0, committed: int = 0, posted: int = 0) -> None:
@@ -196,7 +220,10 @@ class World(Struct, kw_only=True):
         row.held += held
         row.committed += committed
         row.posted += posted
-        self.dirty_usage[row.meter, row.window_start_us] = row
+        moved = self.moved_usage[row.meter, row.window_start_us]
+        moved[0] += held
+        moved[1] += committed
+        moved[2] += posted
         self.moves.append(Move(f"{row.meter}@{row.window_start_us}", held, committed, posted))
 
     def hold(self, row: ReservationRow) -> None:
@@ -234,6 +261,11 @@ class World(Struct, kw_only=True):
         self.touched += 1
         self.verdicts[row.call_id].append(row)
         self.new_verdicts.append(row)
+
+    def change_verdict(self, row: VerdictRow) -> None:
+        """Note that a verdict was revoked."""
+        self.touched += 1
+        self.dirty_verdicts[row.verdict_id] = row
 
     # --- the log -----------------------------------------------------------------------------------------
 

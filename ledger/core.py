@@ -1,0 +1,125 @@
+"""What every side of the facade stands on: the writer, the readers, the clock, and word of changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from msgspec import Struct
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ledger import statements as sql
+from ledger.batch import HotJob, Machine, RareJob
+from ledger.engines.tx import Tx
+from ledger.flush import flush
+from ledger.load import Hot, open_world
+from ledger.world import World
+from ledger.writer import Writer
+
+T = TypeVar("T")
+
+POLL_S = 0.25  # How late another process's commit may be noticed.
+
+
+class Wakes:
+    """Tells everybody who waits that something was committed; safe to call from the writer's thread."""
+
+    def __init__(self) -> None:
+        self._loops: dict[asyncio.AbstractEventLoop, asyncio.Event] = {}
+
+    def event(self) -> asyncio.Event:
+        """Return the event of the running loop."""
+        loop = asyncio.get_running_loop()
+        found = self._loops.get(loop)
+        if found is None:
+            found = self._loops[loop] = asyncio.Event()
+        return found
+
+    def wake(self) -> None:
+        """Wake everybody."""
+        for loop, event in list(self._loops.items()):
+            if loop.is_closed():
+                self._loops.pop(loop, None)
+            elif not event.is_set():
+                loop.call_soon_threadsafe(event.set)
+
+
+class Core(Struct, frozen=True, kw_only=True):
+    """One account's ledger, opened."""
+
+    account_id: str
+    url: str
+    writer: Writer
+    machine: Machine
+    readers: AsyncEngine
+    clock: Callable[[], datetime]
+    wakes: Wakes
+
+    async def hot(self, command: Hot) -> Any:  # noqa: ANN401 -- as the command's own answer
+        """Run one hot command."""
+        return await self.writer.submit(HotJob(self.account_id, command))
+
+    async def rare(self, name: str, work: Callable[[Tx, World], T]) -> T:
+        """Run one function on the writer, under the account's lock, and write what it planned."""
+
+        def run(tx: Tx, machine: Machine) -> T:
+            world = open_world(tx, self.account_id, machine.sources)
+            answer = work(tx, world)
+            flush(tx, world, machine.sinks)
+            return answer
+
+        answer: T = await self.writer.submit(RareJob(name, run))
+        return answer
+
+    async def plain(self, name: str, work: Callable[[Tx], T]) -> T:
+        """Run one function on the writer without the account's lock: nothing a decision reads, nothing to log."""
+
+        def run(tx: Tx, _machine: Machine) -> T:
+            return work(tx)
+
+        answer: T = await self.writer.submit(RareJob(name, run))
+        return answer
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """Run one function on a reader: what is committed, at one instant, without the writer."""
+
+        def run(connection: Connection) -> T:
+            return work(Tx(connection))
+
+        async with self.readers.connect() as connection:
+            return await connection.run_sync(run)
+
+    async def read_world(self, work: Callable[[Tx, World], T]) -> T:
+        """Run one function on a reader with a World that is never written."""
+
+        def run(tx: Tx) -> T:
+            return work(tx, open_world(tx, self.account_id, self.machine.sources, lock=False))
+
+        return await self.read(run)
+
+    async def log_size(self) -> int:
+        """Return how long the account's log is: it grows with everything that happens."""
+        found = await self.read(lambda tx: tx.first(sql.HEAD, account=self.account_id))
+        return 0 if found is None else int(found[0])
+
+    async def wait_changes(self, since: int, timeout_s: float | None = None) -> int:
+        """Wait until the log is longer than `since` and return its length; `since` again once the time is over.
+
+        Own commits wake at once, other processes' are polled for.
+        """
+        event = self.wakes.event()
+        loop = asyncio.get_running_loop()
+        until = None if timeout_s is None else loop.time() + timeout_s
+        while True:
+            event.clear()
+            size = await self.log_size()
+            if size > since or (until is not None and loop.time() >= until):
+                return size
+            left = POLL_S if until is None else max(0.0, min(POLL_S, until - loop.time()))
+            try:
+                await asyncio.wait_for(event.wait(), left)
+            except TimeoutError:
+                continue

@@ -1,0 +1,19 @@
+"""PostgreSQL through asyncpg: any number of processes, the same functions by `AsyncConnection.run_sync`."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.engine import make_url
+
+from policy.errors import ConfigurationError
+
+
+def postgres_engine(url: str) -> AsyncEngine:
+    """Return the engine for a `postgresql://` address. Raises ConfigurationError for any other driver."""
+    address = make_url(url)
+    if address.drivername in {"postgresql", "postgres"}:
+        address = address.set(drivername="postgresql+asyncpg")
+    if address.drivername != "postgresql+asyncpg":
+        raise ConfigurationError(f"BURSAR_DB: expected sqlite:///... or postgresql://..., got {address.drivername}")
+    # One connection writes, a few read; pre_ping finds one that a restart of the server has cut.
+    return create_async_engine(address, pool_size=5, max_overflow=5, pool_pre_ping=True)

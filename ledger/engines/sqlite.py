@@ -1,0 +1,129 @@
+"""SQLite: one writing connection in one thread of one process; readers that can only read.
+
+WAL with `synchronous=FULL`: a commit is durable before it is answered. Builds before 3.51.3 can corrupt a file when
+two connections write or checkpoint at once (sqlite.org/wal.html, "the WAL-reset bug"), so only the writer ever
+checkpoints: `wal_autocheckpoint=0` everywhere, and a checkpoint of our own between batches.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from ledger.engines.tx import Tx
+from policy.errors import ConfigurationError
+
+T = TypeVar("T")
+
+FIXED_VERSION: Final = (3, 51, 3)  # The first build without the WAL-reset fault.
+CHECKPOINT_BYTES: Final = 4 * 1024 * 1024  # The size of the WAL at which an idle writer tidies up.
+FORCED_BYTES: Final = 64 * 1024 * 1024  # And at which it does so even while commands wait.
+
+_EVERY: Final = (
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA recursive_triggers=ON",  # Else REPLACE deletes rows without asking the guards.
+    "PRAGMA trusted_schema=OFF",
+    "PRAGMA busy_timeout=5000",  # Milliseconds; only a reader meeting a checkpoint ever waits.
+    "PRAGMA wal_autocheckpoint=0",
+)
+
+
+def sqlite_warning() -> str | None:
+    """Return what to know about this build of SQLite, or None."""
+    if sqlite3.sqlite_version_info >= FIXED_VERSION:
+        return None
+    return (
+        f"SQLite {sqlite3.sqlite_version} has a fault in resetting its WAL (fixed in 3.51.3); Bursar keeps to one "
+        "writing connection, which avoids it: let no other program write this file"
+    )
+
+
+class LockHeld(ConfigurationError):
+    """Another process is this file's writer; commands go to it through the socket."""
+
+
+class FileLock:
+    """The one writer's mark on a database file, held until the process ends."""
+
+    def __init__(self, database: Path) -> None:
+        self.path = database.with_name(database.name + ".lock")
+        self._handle: int | None = None
+
+    def take(self) -> None:
+        """Become the writer. Raises LockHeld where somebody else is."""
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            raise LockHeld(
+                f"another process serves {self.path.with_suffix('').name}; stop it, or let it take the command"
+            ) from None
+        os.truncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        self._handle = handle
+
+    def release(self) -> None:
+        """Stop being the writer."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def writing_engine(database: Path, connect: Callable[..., Any] | None = None) -> Engine:
+    """Return the engine of the one writing connection; `connect` replaces sqlite3.connect where faults are tried."""
+    options: dict[str, Any] = {} if connect is None else {"creator": connect}
+    engine = create_engine(f"sqlite:///{database}", poolclass=NullPool, **options)
+
+    def prepare(dbapi: sqlite3.Connection, _record: object) -> None:
+        dbapi.isolation_level = None  # BEGIN is ours to write.
+        for pragma in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", *_EVERY):
+            dbapi.execute(pragma)
+
+    def begin(connection: Connection) -> None:
+        # A deferred BEGIN would read first and fail when it then wants to write.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+def reading_engine(database: Path) -> AsyncEngine:
+    """Return the engine of readers, which can write nothing."""
+    engine = create_async_engine(f"sqlite+aiosqlite:///{database}", pool_size=4, max_overflow=4)
+
+    def prepare(dbapi: Any, _record: object) -> None:  # noqa: ANN401 -- SQLAlchemy's adapter has no public type
+        cursor = dbapi.cursor()
+        for pragma in (*_EVERY, "PRAGMA query_only=1"):
+            cursor.execute(pragma)
+        cursor.close()
+
+    event.listen(engine.sync_engine, "connect", prepare)
+    return engine
+
+
+def tidy(connection: Connection, database: Path, *, busy: bool) -> None:
+    """Move the WAL into the file where it has grown; the writer does so between two batches."""
+    try:
+        size = (database.with_name(database.name + "-wal")).stat().st_size
+    except FileNotFoundError:
+        return
+    if size > (FORCED_BYTES if busy else CHECKPOINT_BYTES):
+        raw = connection.connection.dbapi_connection
+        if raw is not None:
+            # RESTART lets the next commit begin at the WAL's start, so that the file stops growing.
+            raw.cursor().execute("PRAGMA wal_checkpoint(RESTART)")
+
+
+def read_once(engine: Engine, work: Callable[[Tx], T]) -> T:
+    """Run one function in a transaction of its own, without a writer; for commands that hold the lock themselves."""
+    with engine.begin() as connection:
+        return work(Tx(connection))

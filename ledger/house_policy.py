@@ -1,0 +1,213 @@
+"""Policies, postures, processes, accepted tools: rare commands that decide what the gate may let through."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from hashlib import sha256
+
+from msgspec import Struct
+from sqlalchemy import insert, select, update
+
+from ledger import schema_house as h
+from ledger import statements as sql
+from ledger.audit.house_kinds import (
+    PluginAccepted,
+    PolicyActivated,
+    PolicyLoaded,
+    PolicyRetired,
+    PostureMoved,
+    ProcessStarted,
+    ProcessStopped,
+)
+from ledger.engines.tx import Tx
+from ledger.gather import STRICTNESS
+from ledger.house import changed
+from ledger.judge import Law, law_of
+from ledger.rows import CallRow
+from ledger.schema import tool_calls
+from ledger.times import to_us
+from ledger.world import World
+from policy.errors import ConfigurationError, PolicyDenied, RecordMissing
+from policy.language import Posture
+
+
+class Activation(Struct, frozen=True):
+    """What became of a policy's text: it is active now, or a candidate that an owner has to accept."""
+
+    sha256: str
+    state: str  # "active" or "candidate".
+    replaces: str | None = None
+
+
+def activate(
+    tx: Tx, world: World, text: str, file: str, by: str, at: datetime, *, accept: bool = False
+) -> tuple[Activation, Law | None]:
+    """Make a loaded policy the account's active one, or a candidate while live spending is at stake.
+
+    While the active or the new file has `live_spend.enabled`, only an owner who has seen it (`accept`) activates it.
+    Raises PolicyError for a text that does not load. Returns the new law where it changed.
+    """
+    digest = sha256(text.encode()).hexdigest()
+    current = None if world.law is None else world.law.policy
+    if current is not None and current.sha256 == digest:
+        return Activation(digest, "active"), None
+    law = law_of(world.judge.load(text, file))
+    _remember(tx, world, digest, text, file, by, at)
+    live = law.policy.live_spend.enabled or (current is not None and current.live_spend.enabled)
+    if live and current is not None and not accept:
+        return Activation(digest, "candidate"), None
+    return _switch(tx, world, digest, by, at, None if current is None else current.sha256), law
+
+
+def _remember(tx: Tx, world: World, digest: str, text: str, file: str, by: str, at: datetime) -> None:
+    mine = (h.policy_versions.c.account_id == world.account_id) & (h.policy_versions.c.sha256 == digest)
+    if tx.connection.execute(select(h.policy_versions.c.state).where(mine)).first() is not None:
+        tx.connection.execute(update(h.policy_versions).where(mine).values(state="candidate", file=file))
+    else:
+        tx.connection.execute(
+            insert(h.policy_versions).values(
+                account_id=world.account_id,
+                sha256=digest,
+                file=file,
+                text=text,
+                state="candidate",
+                loaded_by=by,
+                loaded_at_us=to_us(at),
+            )
+        )
+    world.log(PolicyLoaded(), digest, _actor(by), to_us(at), {"source": text})
+
+
+def _switch(tx: Tx, world: World, digest: str, by: str, at: datetime, replaces: str | None) -> Activation:
+    versions = h.policy_versions
+    others = (versions.c.account_id == world.account_id) & (versions.c.sha256 != digest)
+    tx.connection.execute(update(versions).where(others, versions.c.state == "active").values(state="retired"))
+    if replaces is not None:
+        world.log(PolicyRetired(), replaces, _actor(by), to_us(at))
+    tx.connection.execute(
+        update(versions)
+        .where(versions.c.account_id == world.account_id, versions.c.sha256 == digest)
+        .values(state="active", activated_by=by, activated_at_us=to_us(at))
+    )
+    tx.connection.execute(
+        update(h.accounts).where(h.accounts.c.account_id == world.account_id).values(policy_sha256=digest)
+    )
+    world.log(PolicyActivated(replaces=replaces), digest, _actor(by), to_us(at))
+    changed(tx, world)
+    return Activation(digest, "active", replaces)
+
+
+def candidate_text(tx: Tx, world: World, digest: str) -> tuple[str, str]:
+    """Return the text and file of a policy the ledger holds, by its hash or the beginning of it."""
+    versions = h.policy_versions
+    found = tx.connection.execute(
+        select(versions.c.text, versions.c.file).where(
+            versions.c.account_id == world.account_id, versions.c.sha256.startswith(digest, autoescape=True)
+        )
+    ).all()
+    if len(found) != 1:
+        raise RecordMissing(f"there is no one policy {digest!r} in the ledger")
+    return found[0][0], found[0][1]
+
+
+# --- postures --------------------------------------------------------------------------------------------
+
+
+def set_posture(
+    tx: Tx, world: World, scope: str, scope_key: str, posture: Posture, *, because: str, by: str, at: datetime,
+    owner: bool,
+) -> tuple[CallRow, ...]:
+    """Move a scope's posture and return what is in flight under it.
+
+    Raises PolicyDenied where somebody other than an owner loosens it, or no reason is given for doing so.
+    """
+    was = world.house.postures.get((scope, scope_key), Posture.NORMAL)
+    if STRICTNESS[posture] < STRICTNESS[was]:
+        if not owner:
+            raise PolicyDenied(f"{was} is loosened by an owner only")
+        if not because.strip():
+            raise PolicyDenied("say why: loosening a posture needs a reason")
+    tx.run(
+        sql.UPSERT_POSTURE,
+        account_id=world.account_id,
+        scope=scope,
+        scope_key=scope_key,
+        posture=posture.value,
+        because=because,
+        set_by=by,
+        at_us=to_us(at),
+    )
+    running = in_flight(tx, world, scope, scope_key)
+    subject = scope if scope == "account" else f"{scope}:{scope_key}"
+    payload: dict[str, object] = {"reason": because, "in_flight": [row.call_id for row in running]}
+    world.log(PostureMoved(posture=posture, was=was), subject, _actor(by), to_us(at), payload)
+    changed(tx, world)
+    return running
+
+
+def in_flight(tx: Tx, world: World, scope: str, scope_key: str) -> tuple[CallRow, ...]:
+    """Return the calls of a scope that are executing or unknown: nothing recalls them."""
+    column = {"project": "project", "agent": "agent", "provider": "provider"}.get(scope)
+    asked = select(tool_calls).where(
+        tool_calls.c.account_id == world.account_id, tool_calls.c.state.in_(("executing", "unknown"))
+    )
+    if column is not None:
+        asked = asked.where(tool_calls.c[column] == scope_key)
+    return tuple(CallRow(*row) for row in tx.connection.execute(asked.order_by(tool_calls.c.ordinal)))
+
+
+# --- processes and tools ---------------------------------------------------------------------------------
+
+
+def beat(
+    tx: Tx, world: World, process_id: str, *, live_spend: bool, policy_sha256: str | None, version: str, at: datetime
+) -> None:
+    """Note that a process lives, with its LIVE_SPEND (M6); its first beat is said in the log."""
+    mine = (h.processes.c.account_id == world.account_id) & (h.processes.c.process_id == process_id)
+    values = {"live_spend": int(live_spend), "policy_sha256": policy_sha256, "beat_at_us": to_us(at)}
+    found = tx.connection.execute(update(h.processes).where(mine).values(**values, stopped_at_us=None))
+    if found.rowcount:
+        return
+    tx.connection.execute(
+        insert(h.processes).values(
+            account_id=world.account_id, process_id=process_id, version=version, started_at_us=to_us(at), **values
+        )
+    )
+    fact = ProcessStarted(live_spend=int(live_spend), version=version, policy_sha256=policy_sha256)
+    world.log(fact, process_id, f"system:{process_id}", to_us(at))
+
+
+def stop(tx: Tx, world: World, process_id: str, at: datetime) -> None:
+    """Note that a process ended in good order: its LIVE_SPEND counts no more."""
+    mine = (h.processes.c.account_id == world.account_id) & (h.processes.c.process_id == process_id)
+    tx.connection.execute(update(h.processes).where(mine).values(stopped_at_us=to_us(at)))
+    world.log(ProcessStopped(), process_id, f"system:{process_id}", to_us(at))
+
+
+KIND_ORDER = ("read", "draft", "withdraw", "earn", "provision", "spend", "human_only")
+
+
+def accept_tool(
+    tx: Tx, world: World, tool: str, definition_hash: str, kind: str, *, by: str, at: datetime, definition: str = ""
+) -> None:
+    """Accept a tool's definition. Raises ConfigurationError for a kind below the accepted one (M30)."""
+    mine = (h.tool_acceptances.c.account_id == world.account_id) & (h.tool_acceptances.c.tool == tool)
+    known = tx.connection.execute(select(h.tool_acceptances.c.accepted_kind).where(mine)).first()
+    if known is not None and KIND_ORDER.index(kind) < KIND_ORDER.index(known[0]):
+        raise ConfigurationError(f"tool {tool!r} was accepted as {known[0]} and now says {kind}: that is refused")
+    values = {"definition_hash": definition_hash, "accepted_kind": kind, "accepted_by": by, "at_us": to_us(at)}
+    if known is None:
+        tx.connection.execute(
+            insert(h.tool_acceptances).values(account_id=world.account_id, tool=tool, **values)
+        )
+    else:
+        tx.connection.execute(update(h.tool_acceptances).where(mine).values(**values))
+    fact = PluginAccepted(definition_hash=definition_hash, accepted_kind=kind)
+    world.log(fact, tool, _actor(by), to_us(at), {"definition": definition} if definition else None)
+    changed(tx, world)
+
+
+def _actor(by: str) -> str:
+    return by if ":" in by else f"operator:{by}"
+
+

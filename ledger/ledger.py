@@ -1,0 +1,195 @@
+"""The ledger, as everybody above sees it: open one, and tell it what happened.
+
+    open_ledger(url, judge=..., clock=..., ids=...)  ->  Ledger
+    Ledger.admit, claim, settle       the three hot commands of a call
+    CallSide, PeopleSide, HouseSide   everything rarer, each side in a module of its own
+
+All methods are async and answer after their commit is durable. Instants are aware UTC datetimes.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ledger import changes, queries, schema_state
+from ledger.admission import NO_POLICY
+from ledger.batch import Machine
+from ledger.commands import Admission, Admitted, Claim, Claimed, NotClaimed, ProcessFacts, Settled, Settlement
+from ledger.core import Core, Wakes
+from ledger.engines.postgres import postgres_engine
+from ledger.engines.sqlite import FileLock, reading_engine, writing_engine
+from ledger.engines.tx import Tx
+from ledger.flush import Sinks
+from ledger.gather import gather
+from ledger.judge import Judge, PolicyBook
+from ledger.load import Sources, Wanted, load_facts, want_facts
+from ledger.side_calls import CallSide
+from ledger.side_house import HouseSide
+from ledger.side_people import PeopleSide
+from ledger.side_reads import ReadSide
+from ledger.times import to_us
+from ledger.world import World
+from ledger.writer import TaskWriter, ThreadWriter, Writer
+from policy.errors import ConfigurationError
+from policy.model import Call, Decision
+
+T = TypeVar("T")
+
+PREVIEWED = "preview"  # The call id of a question that becomes no call.
+
+
+class Ledger(CallSide, PeopleSide, HouseSide, ReadSide):
+    """One account's ledger."""
+
+    def __init__(self, core: Core, *, lock: FileLock | None, engines: tuple[AsyncEngine, ...]) -> None:
+        super().__init__(core)
+        self._lock = lock
+        self._engines = engines
+
+    @property
+    def account_id(self) -> str:
+        """The account whose ledger this is."""
+        return self._core.account_id
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Finish what is queued, then let go of the database."""
+        await self._core.writer.close()
+        for engine in self._engines:
+            await engine.dispose()
+        if self._lock is not None:
+            self._lock.release()
+
+    async def admit(self, command: Admission) -> Admitted:
+        """Decide and admit one call, in one transaction (step 2).
+
+        Raises Busy, KeyMissing, KeyConflict, ScopeMismatch, RunClosed, RecordMissing, RecordChanged, Unavailable:
+        nothing was admitted then, and no key was claimed.
+        """
+        answer: Admitted = await self._core.hot(command)
+        return answer
+
+    async def claim(self, command: Claim) -> Claimed | NotClaimed:
+        """Re-read everything under the policy of now and fence the right to execute (step 4)."""
+        answer: Claimed | NotClaimed = await self._core.hot(command)
+        return answer
+
+    async def settle(self, command: Settlement) -> Settled:
+        """Record how an attempt ended (step 6), or what a webhook or an operator has seen."""
+        answer: Settled = await self._core.hot(command)
+        return answer
+
+    async def preview(self, call: Call, process: ProcessFacts, at: datetime) -> Decision:
+        """Return what the policy would say now; nothing is done and nothing written."""
+
+        def work(tx: Tx, world: World) -> Decision:
+            if world.law is None:
+                return NO_POLICY
+            want = Wanted()
+            want_facts(world, want, PREVIEWED, call, to_us(at), claims=False)
+            load_facts(tx, world, want)
+            facts = gather(world, call, world.needs(PREVIEWED, call), process, to_us(at), None)
+            return world.judge.decide(world.law.policy, call, facts)
+
+        return await self._core.read_world(work)
+
+
+def machine_of(
+    judge: Judge,
+    ids: Callable[[str], str],
+    *,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    failed: Callable[[str, Exception], None] | None = None,
+) -> Machine:
+    """Return what turns commands into rows."""
+    sources = Sources(PolicyBook(judge), ids, queries.loaders(), {})
+    return Machine(sources, Sinks(random_bytes, changes.appliers()), failed or (lambda _what, _error: None))
+
+
+async def open_ledger(  # noqa: PLR0913 -- every outside thing a ledger rests on is handed in by name
+    url: str,
+    *,
+    judge: Judge,
+    clock: Callable[[], datetime],
+    ids: Callable[[str], str],
+    account_id: str | None = None,
+    failed: Callable[[str, Exception], None] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Ledger:
+    """Open the ledger at `sqlite:///FILE` or `postgresql://...`.
+
+    `account_id` may be left out where the database holds one account. `ids` makes a fresh id for a prefix.
+    Raises ConfigurationError for a wrong revision or no account, LockHeld where another process writes the file.
+    """
+    address = make_url(url)
+    machine = machine_of(judge, ids, failed=failed)
+    wakes = Wakes()
+    if address.get_backend_name() == "sqlite":
+        path = sqlite_path(url)
+        if not path.exists():
+            raise ConfigurationError(f"there is no ledger at {path}; make one with `bursar init`")
+        lock = FileLock(path)
+        lock.take()
+        try:
+            account = _on_sqlite(path, lambda connection: _ready(connection, account_id))
+            writer: Writer = ThreadWriter(path, machine, committed=wakes.wake, **(options or {}))
+        except BaseException:
+            lock.release()
+            raise
+        readers = reading_engine(path)
+        engines: tuple[AsyncEngine, ...] = (readers,)
+    else:
+        lock = None
+        readers = postgres_engine(url)
+        async with readers.connect() as connection:
+            account = await connection.run_sync(_ready, account_id)
+        writer = TaskWriter(readers, machine, committed=wakes.wake, **(options or {}))
+        engines = (readers,)
+    core = Core(
+        account_id=account, url=url, writer=writer, machine=machine, readers=readers, clock=clock, wakes=wakes
+    )
+    return Ledger(core, lock=lock, engines=engines)
+
+
+def sqlite_path(url: str) -> Path:
+    """Return the file of a SQLite address."""
+    database = make_url(url).database
+    if not database or database == ":memory:":
+        raise ConfigurationError("BURSAR_DB: a ledger needs a file, as in sqlite:///bursar.db")
+    return Path(database).absolute()
+
+
+def _ready(connection: Connection, account_id: str | None) -> str:
+    """Check the tables' revision and return the account to serve."""
+    schema_state.check_head(connection)
+    accounts = [row[0] for row in connection.execute(text("SELECT account_id FROM accounts ORDER BY account_id"))]
+    if account_id is None and len(accounts) == 1:
+        return str(accounts[0])
+    if account_id not in accounts:
+        raise ConfigurationError(f"there is no account {account_id!r} in this ledger; make one with `bursar init`")
+    return account_id
+
+
+def _on_sqlite(path: Path, work: Callable[[Connection], T]) -> T:
+    engine = writing_engine(path)
+    try:
+        with engine.begin() as connection:
+            return work(connection)
+    finally:
+        engine.dispose()

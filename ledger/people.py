@@ -1,0 +1,211 @@
+"""Operators, their links and sessions, and the brake on guessed passwords: rare commands, one transaction each.
+
+Passwords and links arrive hashed; the hashing is the console's and the command line's business.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import delete, insert, select, update
+
+from ledger import schema_house as h
+from ledger.audit.house_kinds import OperatorChanged, OperatorSignedIn
+from ledger.engines.tx import Tx
+from ledger.house import changed
+from ledger.house_rows import operator_record
+from ledger.records import OperatorRecord, Role
+from ledger.times import SECOND_US, to_us
+from ledger.world import World
+from policy.errors import ConfigurationError, RecordMissing
+
+FREE_FAILURES: Final = 5  # Mistyped passwords before the first pause.
+LONGEST_PAUSE_S: Final = 900  # Doubling from one second, a guesser gets four tries an hour.
+FORGET_FAILURES_S: Final = 86_400
+
+
+class Throttle(Struct, frozen=True):
+    """How often an operator or an address failed to sign in, and until when it must wait."""
+
+    failures: int = 0
+    blocked_until_us: int = 0
+
+
+def add_operator(
+    tx: Tx, world: World, *, name: str, role: Role, by: str, at: datetime, password_hash: str | None = None
+) -> OperatorRecord:
+    """Add a person who answers; without a password the first sign-in is by a one-time link."""
+    if any(operator.name == name for operator in world.house.operators.values()):
+        raise ConfigurationError(f"there is or was an operator {name!r}; names are never given twice")
+    row = {
+        "account_id": world.account_id,
+        "operator_id": world.new_id("opr"),
+        "name": name,
+        "role": role.value,
+        "state": "active",
+        "password_hash": password_hash,
+        "made_by": by,
+        "created_at_us": to_us(at),
+    }
+    tx.connection.execute(insert(h.operators).values(row))
+    _log(world, str(row["operator_id"]), "active", role, "added", by, at, name)
+    changed(tx, world)
+    return operator_record(tuple(row.values()))
+
+
+def need_operator(world: World, operator_id: str) -> OperatorRecord:
+    """Return an operator by id or by name. Raises RecordMissing."""
+    found = world.house.operators.get(operator_id)
+    if found is None:
+        found = next((each for each in world.house.operators.values() if each.name == operator_id), None)
+    if found is None:
+        raise RecordMissing(f"there is no operator {operator_id!r}; `bursar operator list` names them")
+    return found
+
+
+def set_password_hash(tx: Tx, world: World, operator_id: str, password_hash: str, by: str, at: datetime) -> None:
+    """Give an operator a password."""
+    operator = need_operator(world, operator_id)
+    _set(tx, world, operator.operator_id, password_hash=password_hash)
+    _log(world, operator.operator_id, "active", operator.role, "password", by, at)
+    changed(tx, world)
+
+
+def change_operator(
+    tx: Tx, world: World, operator_id: str, *, by: str, at: datetime, role: Role | None = None, active: bool | None = None
+) -> OperatorRecord:
+    """Give another role, disable, or let in again. Their verdicts not yet claimed count as what they are now (M27).
+
+    Raises ConfigurationError where no active owner would be left.
+    """
+    operator = need_operator(world, operator_id)
+    new = msgspec.structs.replace(
+        operator,
+        role=operator.role if role is None else role,
+        active=operator.active if active is None else active,
+    )
+    others = [each for each in world.house.operators.values() if each.operator_id != operator.operator_id]
+    if not any(each.active and each.role is Role.OWNER for each in (*others, new)):
+        raise ConfigurationError("the last active owner can be neither disabled nor given another role")
+    state = "active" if new.active else "disabled"
+    _set(tx, world, operator.operator_id, role=new.role.value, state=state)
+    _log(world, operator.operator_id, state, new.role, "disabled" if active is False else "changed", by, at)
+    changed(tx, world)
+    return new
+
+
+def _set(tx: Tx, world: World, operator_id: str, **columns: str) -> None:
+    tx.connection.execute(
+        update(h.operators)
+        .where(h.operators.c.account_id == world.account_id, h.operators.c.operator_id == operator_id)
+        .values(**columns)
+    )
+
+
+def _log(
+    world: World, operator_id: str, state: str, role: Role, what: str, by: str, at: datetime, name: str = ""
+) -> None:
+    payload: dict[str, object] = {"made_by": by}
+    if name:
+        payload["name"] = name
+    actor = by if ":" in by else f"operator:{by}"
+    world.log(OperatorChanged(state=state, role=role.value, what=what), operator_id, actor, to_us(at), payload)
+
+
+# --- links -----------------------------------------------------------------------------------------------
+
+
+def make_link(
+    tx: Tx, world: World, operator_id: str, link_sha256: str, *, by: str, at: datetime, expires_at: datetime
+) -> None:
+    """Make a one-time sign-in link; only its hash is kept."""
+    operator = need_operator(world, operator_id)
+    tx.connection.execute(
+        insert(h.operator_links).values(
+            account_id=world.account_id,
+            link_sha256=link_sha256,
+            operator_id=operator.operator_id,
+            made_by=by,
+            expires_at_us=to_us(expires_at),
+        )
+    )
+    _log(world, operator.operator_id, "active", operator.role, "link", by, at)
+
+
+def use_link(tx: Tx, world: World, link_sha256: str, at: datetime) -> OperatorRecord | None:
+    """Spend a link, once; None where it is unknown, spent, too old, or its operator disabled."""
+    links = h.operator_links
+    spent = tx.connection.execute(
+        update(links)
+        .where(
+            links.c.account_id == world.account_id,
+            links.c.link_sha256 == link_sha256,
+            links.c.used_at_us.is_(None),
+            links.c.expires_at_us > to_us(at),
+        )
+        .values(used_at_us=to_us(at))
+        .returning(links.c.operator_id)
+    ).first()
+    operator = None if spent is None else world.house.operators.get(spent[0])
+    return operator if operator is not None and operator.active else None
+
+
+def signed_in(
+    world: World, outcome: str, at: datetime, *, operator_id: str | None, address: str = "", session: str = ""
+) -> None:
+    """Say in the log that somebody signed in, stepped up, or was refused."""
+    payload: dict[str, object] | None = {"address": address} if address else None
+    fact = OperatorSignedIn(outcome=outcome, operator=operator_id)
+    world.log(fact, session or "none", f"operator:{operator_id or 'unknown'}", to_us(at), payload)
+
+
+# --- sessions --------------------------------------------------------------------------------------------
+
+
+def put_session(tx: Tx, account: str, key: str, data: bytes, expires_at_us: int) -> None:
+    """Store what a session holds, in place of what it held."""
+    delete_session(tx, account, key)
+    tx.connection.execute(
+        insert(h.operator_sessions).values(
+            account_id=account, session_key=key, data=data, expires_at_us=expires_at_us
+        )
+    )
+
+
+def delete_session(tx: Tx, account: str, key: str) -> None:
+    """End one session."""
+    mine = (h.operator_sessions.c.account_id == account) & (h.operator_sessions.c.session_key == key)
+    tx.connection.execute(delete(h.operator_sessions).where(mine))
+
+
+def delete_sessions(tx: Tx, account: str, before_us: int | None = None) -> None:
+    """End all sessions, or those that ended before an instant."""
+    mine = h.operator_sessions.c.account_id == account
+    if before_us is not None:
+        mine = mine & (h.operator_sessions.c.expires_at_us < before_us)
+    tx.connection.execute(delete(h.operator_sessions).where(mine))
+
+
+# --- the brake -------------------------------------------------------------------------------------------
+
+
+def count_login(tx: Tx, account: str, subject: str, at_us: int, *, ok: bool) -> Throttle:
+    """Count a sign-in that failed, or forget the failures after one that did not."""
+    mine = (h.login_throttles.c.account_id == account) & (h.login_throttles.c.subject == subject)
+    row = tx.connection.execute(select(h.login_throttles).where(mine)).first()
+    tx.connection.execute(delete(h.login_throttles).where(mine))
+    if ok:
+        return Throttle()
+    known = 0 if row is None or row.last_at_us < at_us - FORGET_FAILURES_S * SECOND_US else row.failures
+    failures = known + 1
+    pause_s = 0 if failures < FREE_FAILURES else min(LONGEST_PAUSE_S, 2 ** (failures - FREE_FAILURES))
+    until = at_us + pause_s * SECOND_US
+    tx.connection.execute(
+        insert(h.login_throttles).values(
+            account_id=account, subject=subject, failures=failures, blocked_until_us=until, last_at_us=at_us
+        )
+    )
+    return Throttle(failures, until)

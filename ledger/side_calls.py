@@ -1,0 +1,285 @@
+"""The call side of the facade: people's answers, cancelling, resolving, sweeps, the dispatcher's work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy import and_, or_, select
+
+from ledger import answering, house, sweeping
+from ledger.admission import plan_admission
+from ledger.commands import Admission, Admitted
+from ledger.core import Core
+from ledger.engines.tx import Tx
+from ledger.load import Wanted, load_batch, load_calls, load_usage, want_held
+from ledger.people import need_operator
+from ledger.records import ApprovalRecord, CallRecord, OperatorRecord, Outcome
+from ledger.rows import ApprovalRow, CallRow, approval_record, call_record
+from ledger.schema import approvals, tool_calls
+from ledger.sweeping import Swept
+from ledger.times import to_us
+from ledger.world import World
+from policy.errors import RecordMissing
+
+T = TypeVar("T")
+
+SWEPT_AT_ONCE = 200  # So that a sweep after a long pause lets agents' commands through in between.
+
+
+class CallSide:
+    """What happens to calls beside admission, claim and settlement."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def _on_call(self, name: str, call_id: str, work: Callable[[Tx, World], T]) -> T:
+        """Run a planner on one call with all that belongs to it."""
+
+        def run(tx: Tx, world: World) -> T:
+            load_whole(tx, world, [call_id])
+            return work(tx, world)
+
+        return await self._core.rare(name, run)
+
+    async def _on_request(self, name: str, approval_id: str, work: Callable[[World], T]) -> T:
+        """Run a planner on one request, its call and all that belongs to it."""
+
+        def run(tx: Tx, world: World) -> T:
+            load_whole(tx, world, [call_of_request(tx, world, approval_id)])
+            load_request(tx, world, approval_id)
+            return work(world)
+
+        return await self._core.rare(name, run)
+
+    # --- approvals ---------------------------------------------------------------------------------------
+
+    async def answer(  # noqa: PLR0913 -- what a verdict is: by whom, for what, saying what, when, how confirmed
+        self,
+        approval_id: str,
+        operator: str,
+        op_hash: str,
+        verdict: str,
+        *,
+        comment: str = "",
+        at: datetime,
+        confirmed_by: str | None = None,
+    ) -> tuple[ApprovalRecord, CallRecord]:
+        """Give one person's verdict, "approve" or "deny", for exactly the operation that was shown (M27).
+
+        Raises RecordChanged, ApprovalExpired, NotYours, RecordMissing.
+        """
+
+        def work(world: World) -> tuple[ApprovalRecord, CallRecord]:
+            person = need_operator(world, operator)
+            answering.give(
+                world,
+                approval_id,
+                person,
+                op_hash,
+                verdict,
+                comment=comment,
+                at_us=to_us(at),
+                confirmed_by=confirmed_by,
+            )
+            return _both(world, approval_id)
+
+        return await self._on_request("answer", approval_id, work)
+
+    async def ask_comment(self, approval_id: str, operator: str, comment: str, *, at: datetime) -> ApprovalRecord:
+        """Ask something about a request without a verdict."""
+
+        def work(world: World) -> ApprovalRecord:
+            person = need_operator(world, operator)
+            answering.comment_on(world, approval_id, person, comment, at_us=to_us(at))
+            return approval_record(world.approvals[approval_id])
+
+        return await self._on_request("ask_comment", approval_id, work)
+
+    async def revoke(
+        self, approval_id: str, operator: str, *, at: datetime, comment: str = ""
+    ) -> tuple[ApprovalRecord, CallRecord]:
+        """Take an approval back before the claim. Raises RecordChanged, NotYours."""
+
+        def work(world: World) -> tuple[ApprovalRecord, CallRecord]:
+            person = need_operator(world, operator)
+            answering.revoke(world, approval_id, person, comment=comment, at_us=to_us(at))
+            return _both(world, approval_id)
+
+        return await self._on_request("revoke", approval_id, work)
+
+    # --- by hand -----------------------------------------------------------------------------------------
+
+    async def cancel(self, call_id: str, *, by: str, at: datetime, message: str = "") -> CallRecord:
+        """Take back what has not started; `by` is `agent:NAME` or `operator:ID`. Raises InvalidArguments."""
+
+        def work(_tx: Tx, world: World) -> CallRecord:
+            said = message or "it was taken back before it ran"
+            return call_record(answering.cancel(world, call_id, by, message=said, at_us=to_us(at)))
+
+        return await self._on_call("cancel", call_id, work)
+
+    async def resolve(  # noqa: PLR0913 -- what a resolution is: of what, by whom, saying what, on which evidence
+        self,
+        call_id: str,
+        operator: str,
+        outcome: Outcome,
+        *,
+        evidence: str,
+        at: datetime,
+        actual_minor: int | None = None,
+        settle_after_s: float | None = None,
+    ) -> CallRecord:
+        """Settle an unknown call by a person's evidence. Raises InvalidArguments, TooEarly."""
+
+        def work(_tx: Tx, world: World) -> CallRecord:
+            person: OperatorRecord = need_operator(world, operator)
+            row = answering.resolve(
+                world,
+                call_id,
+                person,
+                outcome,
+                evidence=evidence,
+                at_us=to_us(at),
+                actual_minor=actual_minor,
+                settle_after_s=settle_after_s,
+            )
+            return call_record(row)
+
+        return await self._on_call("resolve", call_id, work)
+
+    async def edit_and_approve(self, old_call_id: str, admission: Admission, operator: str, op_hash: str) -> Admitted:
+        """Cancel a waiting call and admit its edited twin, approved by the editor, in one transaction (M28).
+
+        The requester is then the agent and the editor, so the editor's approval alone suffices only where a desk
+        says `allow_self: true`. `op_hash` is the old call's, as it was shown.
+        """
+        sources = self._core.machine.sources
+
+        def work(tx: Tx, world: World) -> Admitted:
+            load_whole(tx, world, [old_call_id])
+            load_batch(tx, world, [admission], sources)
+            person = need_operator(world, operator)
+            return answering.edit(world, old_call_id, admission, person, op_hash, plan_admission)
+
+        return await self._core.rare("edit_and_approve", work)
+
+    # --- time --------------------------------------------------------------------------------------------
+
+    async def sweep(self, at: datetime) -> Swept:
+        """Expire what nobody answered or could run, end leases, alert about unknowns, turn standing runs."""
+        swept = Swept()
+        at_us = to_us(at)
+        while True:
+            due = await self._core.read(lambda tx: _due(tx, self._core.account_id, at_us))
+            if not due:
+                break
+
+            def work(tx: Tx, world: World, due: list[str] = due) -> None:
+                load_whole(tx, world, due)
+                for call_id in due:
+                    sweeping.sweep_call(world, world.calls[call_id], at_us, swept)
+
+            await self._core.rare("sweep", work)
+            if len(due) < SWEPT_AT_ONCE:
+                break
+        stale = await self._core.read_world(lambda tx, world: house.due_standing_runs(tx, world, at))
+        for project in stale:
+
+            def turn(tx: Tx, world: World, project: str = project) -> None:
+                house.standing_run(tx, world, project, at)
+
+            await self._core.rare("standing_run", turn)
+            swept.runs_turned += 1
+        return swept
+
+    # --- work --------------------------------------------------------------------------------------------
+
+    async def runnable(self, limit: int = 100) -> tuple[str, ...]:
+        """Return queued calls for the dispatcher, oldest first; outside tools' calls are their enforcers' to claim."""
+        return await self._ids("queued", limit, mine=tool_calls.c.enforcer_id.is_(None))
+
+    async def unknowns(self, limit: int = 100) -> tuple[str, ...]:
+        """Return unknown calls to reconcile, oldest first."""
+        return await self._ids("unknown", limit, mine=tool_calls.c.enforcer_id.is_(None))
+
+    async def _ids(self, state: str, limit: int, *, mine: object) -> tuple[str, ...]:
+        asked = (
+            select(tool_calls.c.call_id)
+            .where(tool_calls.c.account_id == self._core.account_id, tool_calls.c.state == state, mine)  # type: ignore[arg-type]  # a column expression
+            .order_by(tool_calls.c.ordinal)
+            .limit(limit)
+        )
+        rows = await self._core.read(lambda tx: tx.connection.execute(asked).all())
+        return tuple(row[0] for row in rows)
+
+    async def wait_changes(self, since: int, timeout_s: float | None = None) -> int:
+        """Wait until something happens after `since` (a length of the log) and return the new length."""
+        return await self._core.wait_changes(since, timeout_s)
+
+    async def log_size(self) -> int:
+        """Return how long the log is: what to hand to the first `wait_changes`."""
+        return await self._core.log_size()
+
+
+def _both(world: World, approval_id: str) -> tuple[ApprovalRecord, CallRecord]:
+    request = world.approvals[approval_id]
+    return approval_record(request), call_record(world.calls[request.call_id])
+
+
+def load_whole(tx: Tx, world: World, call_ids: list[str]) -> list[CallRow]:
+    """Load calls with everything that ending them touches."""
+    rows = load_calls(tx, world, call_ids, deep=True)
+    want = Wanted()
+    want_held(world, want, [row.call_id for row in rows])
+    load_usage(tx, world, want)
+    return rows
+
+
+def call_of_request(tx: Tx, world: World, approval_id: str) -> str:
+    """Return the call a request is about. Raises RecordMissing."""
+    asked = select(approvals.c.call_id).where(
+        approvals.c.account_id == world.account_id, approvals.c.approval_id == approval_id
+    )
+    row = tx.connection.execute(asked).first()
+    if row is None:
+        raise RecordMissing(f"there is no approval request {approval_id!r}")
+    return str(row[0])
+
+
+def load_request(tx: Tx, world: World, approval_id: str) -> None:
+    """Load a request that may not be its call's latest."""
+    if approval_id not in world.approvals:
+        asked = select(approvals).where(
+            approvals.c.account_id == world.account_id, approvals.c.approval_id == approval_id
+        )
+        for row in tx.connection.execute(asked):
+            world.approvals[approval_id] = ApprovalRow(*row)
+
+
+def _due(tx: Tx, account: str, at_us: int) -> list[str]:
+    """Return open calls that time has caught up with."""
+    c = tool_calls.c
+    waits = approvals.c.expires_at_us <= at_us
+    asked = (
+        select(c.call_id)
+        .select_from(
+            tool_calls.outerjoin(
+                approvals,
+                and_(approvals.c.account_id == c.account_id, approvals.c.approval_id == c.approval_id),
+            )
+        )
+        .where(
+            c.account_id == account,
+            or_(
+                and_(c.state == "awaiting_approval", waits),
+                and_(c.state == "queued", c.run_by_us <= at_us),
+                and_(c.state == "executing", c.lease_until_us <= at_us),
+                and_(c.state == "unknown", c.alert_at_us <= at_us),
+            ),
+        )
+        .order_by(c.ordinal)
+        .limit(SWEPT_AT_ONCE)
+    )
+    return [row[0] for row in tx.connection.execute(asked)]

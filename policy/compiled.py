@@ -78,7 +78,18 @@ SCOPE_KEYS: Final[dict[Scope, Callable[[Question], str]]] = {
 class CompiledRule:
     """One rule with its tests, and the texts that never change."""
 
-    __slots__ = ("allows", "id", "line", "match", "rule", "silent_where", "tests", "unless", "varies")
+    __slots__ = (
+        "allows",
+        "id",
+        "line",
+        "match",
+        "parts",
+        "rule",
+        "silent_where",
+        "tests",
+        "unless",
+        "varies",
+    )
 
     def __init__(self, rule: Rule, policy: Policy) -> None:
         unless = rule.unless
@@ -97,6 +108,7 @@ class CompiledRule:
                 count_key=unless_key(rule.id) if rule.match.count_above else rule.id,
             )
         )
+        self.parts = (self.match,) if self.unless is None else (self.match, self.unless)
         self.line = RuleLine(rule.id, rule.at, rule.effect, rule.because, explain.words(rule.match))
         self.silent_where = explain.silent_where(rule)
         self.varies = rule.match.sum_above is not None or rule.match.count_above is not None
@@ -130,6 +142,7 @@ class CompiledRule:
             return self
         bare = copy.copy(self)
         bare.unless = None
+        bare.parts = (self.match,)
         return bare
 
 
@@ -329,8 +342,7 @@ def _cap_tests(cap: Cap, policy: Policy) -> Tests | None:
 
 
 def _looks_up(rule: CompiledRule) -> bool:
-    parts = (rule.match,) if rule.unless is None else (rule.match, rule.unless)
-    return any(name != "hours" for part in parts for name in part.names[len(part.early) :])
+    return any(name != "hours" for part in rule.parts for name in part.names[len(part.early) :])
 
 
 def _zone(name: str) -> tzinfo | None:

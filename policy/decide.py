@@ -37,21 +37,26 @@ def needs(policy: Policy, call: Call) -> Needs:
     if call.core:
         return Needs(timezone=policy.timezone)
     compiled = compile_policy(policy)
-    effect = call.effect
-    found = compiled.candidates(call.tool, effect)
+    found = compiled.candidates(call.tool, call.effect)
     question = Question(call, _NOTHING_KNOWN, compiled.tz)
     usage, earned = cap_needs(found.caps, question)
-    rules = [rule for rule in found.looks_up if rule.may_apply(question)]
-    parts = [(rule.id, part) for rule in rules for part in (rule.match, rule.unless) if part is not None]
-    ask_payee = found.caps_ask_payee or any(part.match.payee_known is not None for _, part in parts)
+    sums: list[SumNeed] = []
+    counts: list[CountNeed] = []
+    ask_payee = found.caps_ask_payee
+    for rule in found.looks_up:
+        if rule.may_apply(question):
+            for part in rule.parts:
+                ask_payee = ask_payee or part.match.payee_known is not None
+                sums += _sum_needs(part, question)
+                counts += _count_needs(part, question)
     payee = question.payee
     return Needs(
         usage=usage,
         earned=earned,
-        sums=tuple(need for _, part in parts for need in _sum_needs(part, question)),
-        counts=tuple(need for _, part in parts for need in _count_needs(part, question)),
+        sums=tuple(sums),
+        counts=tuple(counts),
         payee_known=ask_payee and payee is not None and not compiled.vendors(payee),
-        twin=effect.kind in MONEY_OUT,
+        twin=found.money_out,
         waiting=_may_wait(found, question),
         timezone=policy.timezone,
     )
@@ -206,13 +211,15 @@ def _lines(rules: Speaking, question: Question) -> tuple[RuleLine, ...]:
 def _line(rule: CompiledRule, truth: Truth, question: Question) -> RuleLine:
     if truth and not rule.varies:
         return rule.line
-    return explain.line(rule.line, rule.match, rule.unless, question)
+    return explain.line(rule.line, rule.match, rule.unless, question, in_doubt=not truth)
 
 
 def _sum_needs(part: Tests, question: Question) -> Iterable[SumNeed]:
     wanted = part.match.sum_above
+    if wanted is None or question.currency is None:
+        return ()
     kinds = part.match.kind or MONEY_OUT
-    if wanted is None or question.currency is None or question.effect.kind not in kinds:
+    if question.effect.kind not in kinds:
         return ()
     key = SCOPE_KEYS[wanted.per](question)
     mode = question.effect.mode
@@ -221,8 +228,10 @@ def _sum_needs(part: Tests, question: Question) -> Iterable[SumNeed]:
 
 def _count_needs(part: Tests, question: Question) -> Iterable[CountNeed]:
     wanted = part.match.count_above
+    if wanted is None:
+        return ()
     kinds = part.match.kind or COUNTED
-    if wanted is None or question.effect.kind not in kinds:
+    if question.effect.kind not in kinds:
         return ()
     key = SCOPE_KEYS[wanted.per](question)
     mode = question.effect.mode
@@ -231,7 +240,7 @@ def _count_needs(part: Tests, question: Question) -> Iterable[CountNeed]:
 
 def _may_wait(found: Candidates, question: Question) -> bool:
     """Say whether a person might be asked, so that what already waits must be counted (M17)."""
-    if question.effect.kind in MONEY_OUT or is_human_only(question.effect):
+    if found.money_out or found.human_only:
         return True
     if _takes_back_its_own(question.call):
         return False

@@ -11,7 +11,7 @@ from typing import Final
 from policy.language import ArgTest, Hours, Match, Rule
 from policy.matching import Question, Tests
 from policy.model import Ask, CapLine, RuleLine, Twin
-from policy.money import Money
+from policy.money import written
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 CALLS: Final = "calls"
@@ -63,7 +63,7 @@ def silent_where(rule: Rule) -> str:
 def quantity(amount: int, unit: str) -> str:
     """Write an amount in a cap's unit: "12.00 USD", "2 calls"."""
     if unit != CALLS:
-        return str(Money(amount, unit))
+        return written(amount, unit)
     return "1 call" if amount == 1 else f"{amount} calls"
 
 
@@ -84,7 +84,9 @@ def who_answers(asks: Iterable[Ask], twin: Twin | None) -> str:
     return f"a person decides: desk {desks}{alike}"
 
 
-def line(plain: RuleLine, tests: Tests, unless: Tests | None, question: Question) -> RuleLine:
+def line(
+    plain: RuleLine, tests: Tests, unless: Tests | None, question: Question, *, in_doubt: bool
+) -> RuleLine:
     """Return a rule's line with what is peculiar to this call: its sums, its counts, its doubts."""
     match = tests.match
     said = list(plain.matched)
@@ -94,10 +96,10 @@ def line(plain: RuleLine, tests: Tests, unless: Tests | None, question: Question
     calls = question.facts.counts.get(tests.count_key)
     if match.count_above is not None and calls is not None:
         said.append(f"before this call: {quantity(calls, CALLS)}")
-    doubts = [*tests.doubts(question)]
-    if unless is not None:
-        doubts += [f"unless {name}" for name in unless.doubts(question)]
-    if doubts:
+    if in_doubt:
+        doubts = [*tests.doubts(question)]
+        if unless is not None:
+            doubts += [f"unless {name}" for name in unless.doubts(question)]
         said.append(f"applies because in doubt: {', '.join(doubts)}")
     return RuleLine(plain.id, plain.at, plain.effect, plain.because, tuple(said))
 

@@ -98,12 +98,7 @@ class Money:
         return (Money, (self.minor_units, self.currency))
 
     def __str__(self) -> str:
-        exponent = EXPONENTS[self.currency]
-        sign = "-" if self.minor_units < 0 else ""
-        digits = str(abs(self.minor_units)).rjust(exponent + 1, "0")
-        if exponent == 0:
-            return f"{sign}{digits} {self.currency}"
-        return f"{sign}{digits[:-exponent]}.{digits[-exponent:]} {self.currency}"
+        return written(self.minor_units, self.currency)
 
     def __repr__(self) -> str:
         return f"Money({self.minor_units}, {self.currency!r})"
@@ -141,6 +136,16 @@ class Money:
         if other.currency != self.currency:
             raise MoneyError(f"{self} and {other} are different currencies and cannot be compared or added")
         return other.minor_units
+
+
+def written(minor_units: int, currency: str) -> str:
+    """Write an amount in its notation; a negative one, which nobody can enter, with a minus."""
+    exponent = EXPONENTS[currency]
+    sign = "-" if minor_units < 0 else ""
+    digits = str(abs(minor_units)).rjust(exponent + 1, "0")
+    if exponent == 0:
+        return f"{sign}{digits} {currency}"
+    return f"{sign}{digits[:-exponent]}.{digits[-exponent:]} {currency}"
 
 
 def stripe_minor_units(money: Money) -> int:

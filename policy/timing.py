@@ -15,7 +15,7 @@ import msgspec
 from policy import windows
 from policy.compiled import CompiledRule
 from policy.language import Window
-from policy.matching import Question, Tests
+from policy.matching import Question
 
 _EDGES_WALKED: Final = 40  # Three weeks of nightly hours; a denial that lasts longer has no date.
 
@@ -64,7 +64,7 @@ def _next_hour(rule: CompiledRule, question: Question, now: datetime) -> datetim
         return None
     edges = [
         windows.next_change(part.match.hours, now, question.tz, to=state)
-        for part in _parts(rule)
+        for part in rule.parts
         if part.match.hours is not None
         for state in (True, False)
     ]
@@ -90,12 +90,8 @@ def _is_over(window: Window, question: Question, now: datetime) -> bool:
 
 def _windows(rule: CompiledRule) -> Iterable[tuple[str, Window]]:
     """Name each sum and count that the rule looks up, with its window."""
-    for part in _parts(rule):
+    for part in rule.parts:
         if part.match.sum_above is not None:
             yield part.sum_key, part.match.sum_above.window
         if part.match.count_above is not None:
             yield part.count_key, part.match.count_above.window
-
-
-def _parts(rule: CompiledRule) -> tuple[Tests, ...]:
-    return (rule.match,) if rule.unless is None else (rule.match, rule.unless)

@@ -151,7 +151,9 @@ class Api:
 
     async def _execute(self, job: _Job, route: Route, holes: dict[str, str], raw: dict[str, Any]) -> Response:
         is_form = job.family == "v1" or job.request.method == "GET"
-        checked = params.check(route.spec, raw, is_form=is_form) if route.spec else raw
+        # A v2 page token is in the address Stripe gives for the next page, not among the typed parameters.
+        page = {"page": raw.pop("page")} if job.family == "v2" and "page" in raw else {}
+        checked = {**(params.check(route.spec, raw, is_form=is_form) if route.spec else raw), **page}
         call = Call(job.account.world, job.account.hooks, checked, holes, job.request.path)
         await self._wait(job, after_commit=False)
         broken = job.fault("stored_500")

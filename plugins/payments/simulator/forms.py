@@ -1,8 +1,9 @@
 """Form bodies with brackets, as v1 sends them: `metadata[a]=1`, `items[0][price]=x`, `expand[]=y`."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from plugins.payments.simulator.errors import invalid
 
@@ -24,6 +25,22 @@ def decode(text: str) -> dict[str, Any]:
     for key, value in pairs:
         _insert(tree, key, value)
     return tree
+
+
+def encode(params: dict[str, Any]) -> str:
+    """Turn nested parameters back into a query string, for the address of a list's next page."""
+    return urlencode(list(_pairs(params, "")))
+
+
+def _pairs(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401  any JSON value
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _pairs(item, f"{path}[{key}]" if path else str(key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _pairs(item, f"{path}[{number}]")
+    else:
+        yield path, str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _insert(tree: dict[str, Any], key: str, value: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from plugins.payments.simulator import forms
 from plugins.payments.simulator.errors import invalid
 from plugins.payments.simulator.world import Obj, World
 
@@ -32,12 +33,18 @@ def page(world: World, objects: Iterable[Obj], params: dict[str, Any], url: str)
 
 def page_v2(world: World, objects: Iterable[Obj], params: dict[str, Any], url: str) -> Obj:
     """Give one v2 page, newest first; the page token is the position, as text."""
-    limit = int(params.get("limit", _DEFAULT_LIMIT))
+    limit = params.get("limit", _DEFAULT_LIMIT)
     if not 1 <= limit <= _MAX_LIMIT:
         raise invalid(f"limit must be between 1 and {_MAX_LIMIT}, not {limit}", param="limit")
-    start = int(params.get("page", "0"))
+    token = str(params.get("page", "0"))
+    if not token.isdigit():
+        raise invalid(f"Invalid page token: {token}", param="page")
+    start = int(token)
     rows = list(reversed(list(objects)))
-    following = f"{url}?limit={limit}&page={start + limit}" if len(rows) > start + limit else None
+    following = None
+    if len(rows) > start + limit:
+        query = forms.encode({**params, "page": str(start + limit)})
+        following = f"{url}?{query}"
     answer = {"data": rows[start : start + limit], "next_page_url": following, "previous_page_url": None}
     return world.render(answer)
 

@@ -111,7 +111,7 @@ class _Checker:
         literals = [m for a in args if _is_literal(a) for m in typing_extensions.get_args(a)]
         if value in literals:
             return value
-        rest = [a for a in args if not _is_literal(a)]
+        rest = [a for a in args if not _is_literal(a) and not _is_sdk_object(a)]
         if any(literals) and str in rest:
             rest.remove(str)
         if not rest:
@@ -185,6 +185,12 @@ def _join(path: str, name: object) -> str:
 
 def _is_literal(hint: object) -> bool:
     return typing_extensions.get_origin(hint) is typing.Literal
+
+
+def _is_sdk_object(hint: object) -> bool:
+    """Tell a response class of the SDK, which its types accept for a dict and which never travels."""
+    origin = typing_extensions.get_origin(hint)
+    return getattr(origin, "__name__", "") == "UntypedStripeObject"
 
 
 def _decimal(value: object, path: str) -> str:

@@ -1,6 +1,6 @@
 """What the pages do: pay a session, visit a link, buy something with an issuing card."""
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from plugins.payments.simulator import pages
 from plugins.payments.simulator.api import Account
@@ -110,7 +110,7 @@ def _minor_units(text: str, code: str) -> int:
     digits = 0 if code in ZERO_DECIMAL else 2
     try:
         scaled = Decimal(text.strip()).scaleb(digits)
-    except InvalidOperation:
+    except ArithmeticError:
         scaled = Decimal("NaN")
     if not scaled.is_finite() or scaled != scaled.to_integral_value():
         raise invalid(f"'{text}' is not an amount; write it like 19.99", param="amount")

@@ -257,6 +257,7 @@ def thin(event: Obj) -> Obj:
         "created": created.replace("+00:00", "Z"),
         "context": None,
         "reason": None,
+        "snapshot_event": event["id"],
         "related_object": {"id": related.get("id"), "type": related["object"], "url": _url(related)},
     }
 

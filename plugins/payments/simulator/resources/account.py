@@ -24,7 +24,7 @@ def retrieve(call: Call) -> Obj:
         "metadata": {},
         "payouts_enabled": settings.payouts_enabled,
         "requirements": {"currently_due": [], "past_due": [], "disabled_reason": None, "errors": []},
-        "settings": {"dashboard": {"display_name": "SIMULATED account", "timezone": "Etc/UTC"}},
+        "settings": None,
         "type": "standard",
     }
 

@@ -38,7 +38,6 @@ def _add(world: World, card: Obj, amount: int, authorization: Obj | None, mercha
         "metadata": {},
         "network_data": None,
         "purchase_details": None,
-        "settlement": None,
         "token": None,
         "treasury": None,
         "type": "capture" if amount < 0 else "refund",

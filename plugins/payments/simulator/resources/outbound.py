@@ -134,7 +134,6 @@ def create(call: Call) -> Obj:
         "livemode": False,
         "metadata": merged({}, params.get("metadata")),
         "payout_intent": None,
-        "receipt_url": None,
         "recipient_notification": {"setting": "none"},
         "recipient_verification": params.get("recipient_verification"),
         "statement_descriptor": descriptor,

@@ -126,7 +126,9 @@ def _zone(text: str, _names: Names) -> None:
     except ValueError as error:
         import zoneinfo
 
-        raise FormError(str(error), did_you_mean(text, zoneinfo.available_timezones())) from None
+        raise FormError(
+            str(error), did_you_mean(text, [name for name in zoneinfo.available_timezones() if "/" in name])
+        ) from None
 
 
 def _span(text: str, _names: Names) -> None:

@@ -27,7 +27,7 @@ import msgspec
 from msgspec import Meta, Struct, UnsetType
 
 from policy.forms import FORMS, FormError, Names
-from policy.yaml_marks import Items, Node, Problems, Scalar, Table, did_you_mean, quoted
+from policy.yaml_marks import NOTED, Items, Node, Problems, Scalar, Table, did_you_mean, quoted
 
 F = TypeVar("F", bound=Struct)
 
@@ -139,6 +139,8 @@ def found(node: Node) -> str:
 
 
 def _mismatch(reader: Reader, node: Node, reading: Reading) -> Broken:
+    if isinstance(node, Scalar) and node.text.startswith(NOTED):
+        return BROKEN
     suggestion = ""
     if isinstance(node, Scalar) and node.value is not None and not isinstance(node.value, str):
         suggestion = "put a name in quotes if it looks like a number" if reader.expected in _NAMES else ""
@@ -280,7 +282,7 @@ class _Form:
         for name, (key, value) in node.entries.items():
             if name in self._types:
                 values[self._attributes[name]] = self._field(name)(value, reading)
-            elif key.value is not None:  # A key that is none was noted when it was read.
+            elif not name.startswith(NOTED):
                 self._note_unknown(key, reading)
                 values[name] = BROKEN
         missing = [name for name in self._required if name not in node.entries]

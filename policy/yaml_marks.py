@@ -23,6 +23,7 @@ MAX_NODES: Final = 60_000  # Bounds time and memory; a thousand full rules have 
 MAX_MISTAKES: Final = 50  # A person mends a screenful at a time; the search for suggestions is not free.
 
 _QUOTED: Final = 60  # Enough of what was met to find it.
+NOTED: Final = "\0"  # Begins the text of a value whose mistake was told when it was read.
 MAX_SHOWN: Final = 2_000  # A longer line would be most of a report; its address must do.
 
 # Control characters, invisible and direction-changing ones, and what YAML 1.1 takes for line breaks. A line
@@ -91,7 +92,7 @@ class Problems:
     def add(self, line: int, column: int, message: str, suggestion: str = "") -> None:
         """Note one mistake. Raises TooManyMistakesError once there are more than anyone mends at a time."""
         source = self._lines[line - 1].rstrip("\r") if line <= len(self._lines) else ""
-        shown = source if len(source) <= MAX_SHOWN else ""
+        shown = _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", source) if len(source) <= MAX_SHOWN else ""
         self.mistakes.append(Mistake(self.file, line, column, message, suggestion, shown))
         if len(self.mistakes) >= MAX_MISTAKES:
             raise TooManyMistakesError
@@ -245,7 +246,7 @@ class _Builder:
             self._note(
                 event, f"aliases such as *{event.anchor} are not allowed", "write the value out, or quote it"
             )
-            self._place(Scalar(None, "", *_where(event)))
+            self._place(Scalar(None, f"{NOTED}{event.anchor}", *_where(event)))
         elif isinstance(event, yaml.DocumentStartEvent):
             self._start_document(event)
 
@@ -306,7 +307,7 @@ class _Builder:
                 node, "a key is a word", "quote it if it looks like a number, a list or nothing"
             )
         # Unique, so that one mistake is not reported as a duplicate as well.
-        return Scalar(None, f"\0{self._nodes}", node.line, node.column)
+        return Scalar(None, f"{NOTED}{self._nodes}", node.line, node.column)
 
     def _note_duplicate(self, parent: Table, key: Scalar) -> None:
         first = parent.entries[key.text][0]

@@ -35,10 +35,11 @@ def cap_needs(
     earned: list[EarnedNeed] = []
     mode = question.effect.mode
     for one in caps:
-        asked = _asked(one, question)
-        if asked is None or (one.tests is not None and one.tests.truth_so_far(question) is False):
+        if not _binds(one, question):
             continue
-        unit, amount = asked
+        if one.tests is not None and one.tests.truth_so_far(question) is False:
+            continue
+        unit, amount = (CALLS, 1) if one.counts_calls else (question.currency or "", question.units)
         cap = one.cap
         key = one.key_of(question)
         if not one.each_call:
@@ -54,11 +55,12 @@ def weigh(caps: tuple[CompiledCap, ...], question: Question) -> Weighed:
     refusing: list[tuple[CompiledCap, CapLine | None]] = []
     covered = False
     for one in caps:
-        asked = _asked(one, question)
-        if asked is None or (one.tests is not None and one.tests.truth(question) is False):
+        if not _binds(one, question):
+            continue
+        if one.tests is not None and one.tests.truth(question) is False:
             continue
         covered = covered or one.covers
-        line = _put_on(one, question, asked)
+        line = _put_on(one, question)
         if line is not None:
             bound.append((one, line))
         if line is None or not line.fits:
@@ -113,27 +115,24 @@ def in_the_red(one: CompiledCap, question: Question) -> bool:
     return one.earned and question.facts.earned.get(one.id, 0) < 0
 
 
-def _asked(one: CompiledCap, question: Question) -> tuple[str, int] | None:
-    """Return the unit and what this call adds; None where the cap is kept in another currency."""
+def _binds(one: CompiledCap, question: Question) -> bool:
+    """Say whether the cap counts calls, or is kept in the call's currency."""
     if one.counts_calls:
-        return CALLS, 1
+        return True
     currency = question.currency
-    if currency is None or (one.currency is not None and one.currency != currency):
-        return None
-    return currency, question.units
+    return currency is not None and (one.currency is None or one.currency == currency)
 
 
-def _put_on(one: CompiledCap, question: Question, asked: tuple[str, int]) -> CapLine | None:
-    facts = question.facts
-    limit = one.limit
-    earned: int | None = 0
+def _put_on(one: CompiledCap, question: Question) -> CapLine | None:
+    unit, amount = (CALLS, 1) if one.counts_calls else (question.currency or "", question.units)
+    limit, known = one.limit, True
     if one.earned:
-        earned = facts.earned.get(one.id)
+        earned = question.facts.earned.get(one.id)
+        known = earned is not None
         limit = max(0, earned or 0) * min(100, one.cap.limit.percent_of_earned or 0) // 100
-    usage = _NO_USAGE if one.each_call else facts.usage.get(one.id)
-    if usage is None or earned is None:
+    usage = _NO_USAGE if one.each_call else question.facts.usage.get(one.id)
+    if usage is None or not known:
         return None
-    unit, amount = asked
     used = usage.posted + usage.held
-    fits = used + amount <= limit and earned >= 0
+    fits = used + amount <= limit and not (one.earned and in_the_red(one, question))
     return CapLine(id=one.id, at=one.cap.at, unit=unit, limit=limit, used=used, asked=amount, fits=fits)

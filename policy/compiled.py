@@ -58,6 +58,7 @@ _CLOSED: Final[dict[Posture, tuple[Kind, ...]]] = {
     Posture.READ_ONLY: (Kind.SPEND, Kind.PROVISION, Kind.EARN, Kind.HUMAN_ONLY, Kind.DRAFT),
 }
 _COVERING: Final = (WindowKind.DAY, WindowKind.MONTH, WindowKind.ROLLING)
+_TIMED: Final = ("hours", "sum_above", "count_above")  # Fields that time alone can turn.
 _SHARED: Final = (Scope.ACCOUNT, Scope.PROJECT)
 _POLICIES_KEPT: Final = 8  # The active one, a candidate, and what a replay compares; more is a test.
 _TOOLS_KEPT: Final = 4_096  # Far more than a house has tools; callers may ask about any name.
@@ -87,6 +88,7 @@ class CompiledRule:
         "rule",
         "silent_where",
         "tests",
+        "timed",
         "unless",
         "varies",
     )
@@ -109,6 +111,7 @@ class CompiledRule:
             )
         )
         self.parts = (self.match,) if self.unless is None else (self.match, self.unless)
+        self.timed = any(name in _TIMED for part in self.parts for name in part.names)
         self.line = RuleLine(rule.id, rule.at, rule.effect, rule.because, explain.words(rule.match))
         self.silent_where = explain.silent_where(rule)
         self.varies = rule.match.sum_above is not None or rule.match.count_above is not None
@@ -143,6 +146,7 @@ class CompiledRule:
         bare = copy.copy(self)
         bare.unless = None
         bare.parts = (self.match,)
+        bare.timed = any(name in _TIMED for name in self.match.names)
         return bare
 
 

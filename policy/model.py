@@ -3,6 +3,7 @@
 Every type here is frozen and free of behaviour beyond naming itself; `policy.decide` is the only judge.
 Amounts are `Money` (integer minor units), durations whole seconds, instants aware UTC datetimes. The language
 of policies.yaml has its own module, `policy.language`; its names are offered here too, for most need both.
+`gc=False` spares the collector records that are made by the dozen per call and cannot form a cycle.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class Call(Struct, frozen=True, kw_only=True):
 # --- what must be looked up, and what was found --------------------------------------------------------
 
 
-class UsageNeed(Struct, frozen=True):
+class UsageNeed(Struct, frozen=True, gc=False):
     """Ask what counts against one cap: posted, executing, unknown, committed, holds admitted before (M12)."""
 
     cap_id: str
@@ -140,7 +141,7 @@ class UsageNeed(Struct, frozen=True):
     amount: int  # What this call adds: minor units, or 1.
 
 
-class EarnedNeed(Struct, frozen=True):
+class EarnedNeed(Struct, frozen=True, gc=False):
     """Ask what was earned (M15) for a percentage cap."""
 
     cap_id: str
@@ -151,7 +152,7 @@ class EarnedNeed(Struct, frozen=True):
     after_s: int
 
 
-class SumNeed(Struct, frozen=True):
+class SumNeed(Struct, frozen=True, gc=False):
     """Ask what the matching calls of a rolling or calendar window add up to, without this call."""
 
     rule_id: str
@@ -163,7 +164,7 @@ class SumNeed(Struct, frozen=True):
     kinds: tuple[Kind, ...]
 
 
-class CountNeed(Struct, frozen=True):
+class CountNeed(Struct, frozen=True, gc=False):
     """Ask how many calls stand in a window, without this call; with `outcome`, only those that ended so."""
 
     rule_id: str
@@ -175,7 +176,7 @@ class CountNeed(Struct, frozen=True):
     outcome: str | None = None
 
 
-class Needs(Struct, frozen=True, kw_only=True):
+class Needs(Struct, frozen=True, kw_only=True, gc=False):
     """All that `decide` must be told about one call, so that it can be gathered in a few set queries."""
 
     usage: tuple[UsageNeed, ...] = ()
@@ -188,7 +189,7 @@ class Needs(Struct, frozen=True, kw_only=True):
     timezone: str = "UTC"
 
 
-class Usage(Struct, frozen=True):
+class Usage(Struct, frozen=True, gc=False):
     """What stands against a cap in its current window, in the cap's unit: posted, and held but not posted."""
 
     posted: int = 0
@@ -227,7 +228,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 # --- the answer ----------------------------------------------------------------------------------------
 
 
-class RuleLine(Struct, frozen=True):
+class RuleLine(Struct, frozen=True, gc=False):
     """A rule that spoke: its id, where it stands, why it says so, and what of the call it matched."""
 
     id: str
@@ -237,7 +238,7 @@ class RuleLine(Struct, frozen=True):
     matched: tuple[str, ...] = ()
 
 
-class CapLine(Struct, frozen=True, kw_only=True):
+class CapLine(Struct, frozen=True, kw_only=True, gc=False):
     """A cap that binds this call, in the cap's unit: limit, what counts against it, what this call adds."""
 
     id: str
@@ -254,7 +255,7 @@ class CapLine(Struct, frozen=True, kw_only=True):
         return max(0, self.limit - self.used)
 
 
-class Reserve(Struct, frozen=True):
+class Reserve(Struct, frozen=True, gc=False):
     """An obligation: hold this much against a cap for as long as the call is open."""
 
     cap_id: str
@@ -267,14 +268,14 @@ class Reserve(Struct, frozen=True):
     limit: int
 
 
-class Ask(Struct, frozen=True):
+class Ask(Struct, frozen=True, gc=False):
     """An obligation: this desk must agree, for these reasons."""
 
     desk: Desk
     rules: tuple[str, ...]
 
 
-class Decision(Struct, frozen=True, kw_only=True):
+class Decision(Struct, frozen=True, kw_only=True, gc=False):
     """The answer and its reasons. `code` and `retry` are stable words that agents branch on."""
 
     answer: Answer

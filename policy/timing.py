@@ -23,6 +23,8 @@ _EDGES_WALKED: Final = 40  # Three weeks of nightly hours; a denial that lasts l
 def denied_until(denies: Sequence[CompiledRule], question: Question) -> datetime | None:
     """Return the first edge from which none of these deny rules applies; None if time is not the reason."""
     start = now = question.facts.now
+    if any(rule.applies(question) is not False for rule in denies if not rule.timed):
+        return None
     for _ in range(_EDGES_WALKED):
         later = _at(question, now, denies)
         applying = [rule for rule in denies if rule.applies(later) is not False]
@@ -40,6 +42,7 @@ def denied_until(denies: Sequence[CompiledRule], question: Question) -> datetime
 def silent_until(rules: Sequence[CompiledRule], question: Question) -> datetime | None:
     """Return the first edge from which one of these rules applies; None where time would not bring one."""
     now = question.facts.now
+    rules = [rule for rule in rules if rule.timed]
     for _ in range(_EDGES_WALKED):
         edges = [edge for rule in rules if (edge := _next_hour(rule, question, now)) is not None]
         if not edges:

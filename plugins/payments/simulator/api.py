@@ -15,6 +15,7 @@ from plugins.payments.simulator.faults import API_KINDS, Fault, FaultPlan
 from plugins.payments.simulator.http import BrokenError, Request, Response, html_response, json_response
 from plugins.payments.simulator.idempotency import Replays, fingerprint
 from plugins.payments.simulator.keys import KeyRing, require
+from plugins.payments.simulator.resources import supported
 from plugins.payments.simulator.routes import Call, Route, Routes
 from plugins.payments.simulator.webhooks import Webhooks
 from plugins.payments.simulator.world import API_VERSION, ORIGIN, Obj, Origin, World
@@ -153,7 +154,10 @@ class Api:
         is_form = job.family == "v1" or job.request.method == "GET"
         # A v2 page token is in the address Stripe gives for the next page, not among the typed parameters.
         page = {"page": raw.pop("page")} if job.family == "v2" and "page" in raw else {}
-        checked = {**(params.check(route.spec, raw, is_form=is_form) if route.spec else raw), **page}
+        checked = raw if route.spec is None else params.check(route.spec, raw, is_form=is_form)
+        if route.spec is not None:
+            supported.require(route.spec, set(checked))
+        checked = {**checked, **page}
         call = Call(job.account.world, job.account.hooks, checked, holes, job.request.path)
         await self._wait(job, after_commit=False)
         broken = job.fault("stored_500")

@@ -106,10 +106,10 @@ class Webhooks:
         """Make every delivery that is due, one after the other; give their number."""
         async with self._lock:
             made = 0
-            while (delivery := self._next()) is not None:
-                self.queue.remove(delivery)
-                await self._attempt(delivery)
-                made += 1
+            while due := self._due():
+                for delivery in due:
+                    await self._attempt(delivery)
+                made += len(due)
             return made
 
     async def ask(self, event: Obj) -> Answer | None:
@@ -161,10 +161,13 @@ class Webhooks:
                 self.queue.extend(copies)
         self.queue.append(delivery)
 
-    def _next(self) -> Delivery | None:
+    def _due(self) -> list[Delivery]:
+        """Take what is due off the queue, in the order of its time."""
         now = self._world.clock.time()
         due = [d for d in self.queue if d.due + (_OVERTAKE_S if d.behind else 0) <= now]
-        return min(due, key=lambda d: d.due, default=None)
+        taken = {id(d) for d in due}
+        self.queue = [d for d in self.queue if id(d) not in taken]
+        return sorted(due, key=lambda d: d.due)
 
     async def _attempt(self, delivery: Delivery) -> None:
         target = self.targets.get(delivery.target_id)

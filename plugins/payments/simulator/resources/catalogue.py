@@ -101,11 +101,10 @@ def _new_price(world: World, product_id: str, params: Obj) -> Obj:
     amount = params.get("unit_amount")
     if amount is None and "unit_amount_decimal" not in params:
         raise invalid("Prices require unit_amount or unit_amount_decimal", param="unit_amount")
-    amount = int(float(params["unit_amount_decimal"])) if amount is None else amount
+    if amount is None:
+        amount = _whole(params["unit_amount_decimal"])
     if not 0 <= amount <= MAX_AMOUNT:
         raise invalid("Invalid non-negative integer", param="unit_amount", code="parameter_invalid_integer")
-    if "recurring" in params:
-        raise invalid("This simulator has no subscriptions; leave recurring out", param="recurring")
     price: Obj = {
         "id": world.ids.new("price"),
         "object": "price",
@@ -130,6 +129,12 @@ def _new_price(world: World, product_id: str, params: Obj) -> Obj:
     world.add(price)
     world.emit("price.created", price)
     return price
+
+
+def _whole(text: str) -> int:
+    if not text.isdigit():
+        raise invalid("This simulator has prices in whole minor units only", param="unit_amount_decimal")
+    return int(text)
 
 
 def _claim_lookup_key(world: World, params: Obj, price_id: str | None = None) -> str | None:

@@ -155,10 +155,6 @@ def retrieve(call: Call) -> Obj:
 def update(call: Call) -> Obj:
     """Change a session's metadata."""
     session = call.world.get("checkout.session", call.id)
-    if set(call.params) - {"metadata", "expand"}:
-        raise invalid(
-            "This simulator updates only metadata of sessions", param=min(set(call.params) - {"metadata"})
-        )
     changed(session, metadata=merged(session["metadata"], call.params.get("metadata")))
     return shown(call, session)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from plugins.payments.simulator.errors import invalid
-from plugins.payments.simulator.resources import catalogue
+from plugins.payments.simulator.resources import catalogue, supported
 from plugins.payments.simulator.resources.common import positive
 from plugins.payments.simulator.routes import Call
 from plugins.payments.simulator.world import Obj, World
@@ -51,6 +51,7 @@ def _price(call: Call, item: dict[str, Any], where: str) -> Obj:
         if not price["active"]:
             raise invalid(f"The price '{price['id']}' is inactive", param=f"{where}[price]")
         return price
+    supported.require("PriceCreateParams", set(item["price_data"]))
     inner = Call(call.world, call.hooks, item["price_data"], {}, call.path)
     return catalogue.create_price(inner)
 

@@ -8,6 +8,7 @@ import stripe
 
 from plugins.payments.simulator import forms, params
 from plugins.payments.simulator.errors import ApiError
+from plugins.payments.simulator.resources import supported
 from plugins.payments.simulator.resources.table import ROUTES
 from tests.plugins.payments.simulator.conftest import Shop
 
@@ -99,6 +100,32 @@ def test_every_route_names_types_that_the_sdk_has() -> None:
             continue
         module, _, name = f"stripe.params.{route.spec}".rpartition(".")
         assert hasattr(importlib.import_module(module), name), route.template
+
+
+def test_every_honoured_parameter_is_one_the_sdk_has() -> None:
+    """The table of what is honoured is checked against the types, and has no entry without a route."""
+    specs = {route.spec for route in ROUTES.all()}
+    assert set(supported.HONOURED) <= specs
+    for spec, names in supported.HONOURED.items():
+        module, _, name = f"stripe.params.{spec}".rpartition(".")
+        typed = getattr(importlib.import_module(module), name)
+        assert names <= set(typed.__annotations__) | set(typed.__required_keys__), spec
+
+
+async def test_what_is_not_simulated_is_refused_not_forgotten(shop: Shop) -> None:
+    """A parameter taken and ignored would make a test pass that means nothing."""
+    for more in ({"phone_number_collection": {"enabled": True}}, {"allow_promotion_codes": True}):
+        with pytest.raises(stripe.InvalidRequestError) as caught:
+            await shop.session(**more)
+        assert caught.value.code == "not_simulated"
+    tiered: Any = {
+        "currency": "usd",
+        "unit_amount": 100,
+        "product_data": {"name": "x"},
+        "tiers_mode": "graduated",
+    }
+    with pytest.raises(stripe.InvalidRequestError):
+        await shop.client.v1.prices.create_async(tiered)
 
 
 async def test_the_real_sdks_mistake_reaches_its_caller(shop: Shop) -> None:

@@ -278,7 +278,8 @@ async def test_a_destination_made_through_v2_receives_v2_events(
     }
     payment = await shop.client.v2.money_management.outbound_payments.create_async(outgoing)
     await sim.deliver_due()
-    assert verified(receiver, str(destination.webhook_endpoint.signing_secret))  # type: ignore[union-attr]
+    assert destination.webhook_endpoint is not None
+    assert verified(receiver, str(destination.webhook_endpoint.signing_secret))
     event = orjson.loads(receiver.bodies[0])
     assert event["related_object"]["id"] == payment.id
     assert "data" not in event

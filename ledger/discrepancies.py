@@ -48,7 +48,7 @@ def _find(world: World, row: CallRow, code: str, evidence: str, at_us: int) -> s
         state="open",
         evidence=evidence,
         found_at_us=at_us,
-        resolved_by=None,
+        operator=None,
         resolved_at_us=None,
         words="",
     )

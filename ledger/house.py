@@ -175,16 +175,17 @@ def add_agent(
         "last_seen_at_us": None,
     }
     tx.connection.execute(insert(h.agents).values(row))
-    _log_agent(world, name, project, "active", "added", by, at, kits)
+    made = agent_record(tuple(row.values()))
+    _log_agent(world, made, "added", by, at)
     changed(tx, world)
-    return agent_record(tuple(row.values()))
+    return made
 
 
 def rotate_agent(tx: Tx, world: World, name: str, token_sha256: str, by: str, at: datetime) -> AgentRecord:
     """Give an agent another token; its keys, caps and calls stay its own (M24)."""
     agent = need_agent(world, name)
     _set_agent(tx, world, name, token_sha256=token_sha256)
-    _log_agent(world, name, agent.project, "active" if agent.active else "revoked", "rotated", by, at)
+    _log_agent(world, agent, "rotated", by, at)
     changed(tx, world)
     return agent
 
@@ -193,9 +194,10 @@ def revoke_agent(tx: Tx, world: World, name: str, by: str, at: datetime) -> Agen
     """Revoke an agent: what it has queued is cancelled at the claim (M5)."""
     agent = need_agent(world, name)
     _set_agent(tx, world, name, state="revoked")
-    _log_agent(world, name, agent.project, "revoked", "revoked", by, at)
+    revoked = msgspec.structs.replace(agent, active=False)
+    _log_agent(world, revoked, "revoked", by, at)
     changed(tx, world)
-    return msgspec.structs.replace(agent, active=False)
+    return revoked
 
 
 def need_agent(world: World, name: str) -> AgentRecord:
@@ -212,11 +214,11 @@ def _set_agent(tx: Tx, world: World, name: str, **columns: str) -> None:
     )
 
 
-def _log_agent(
-    world: World, name: str, project: str, state: str, what: str, by: str, at: datetime, kits: tuple[str, ...] = ()
-) -> None:
-    payload: dict[str, object] = {"name": name, "made_by": by, "kits": list(kits)}
-    world.log(AgentChanged(state=state, project=project, what=what), name, _actor(by), to_us(at), payload)
+def _log_agent(world: World, agent: AgentRecord, what: str, by: str, at: datetime) -> None:
+    state = "active" if agent.active else "revoked"
+    fact = AgentChanged(state=state, project=agent.project, what=what)
+    payload: dict[str, object] = {"name": agent.name, "made_by": by, "kits": list(agent.kits)}
+    world.log(fact, agent.agent_id, _actor(by), to_us(at), payload)
 
 
 def add_enforcer(

@@ -138,7 +138,7 @@ def set_posture(
         at_us=to_us(at),
     )
     running = in_flight(tx, world, scope, scope_key)
-    subject = scope if scope == "account" else f"{scope}:{scope_key}"
+    subject = f"{scope}:{scope_key}"
     payload: dict[str, object] = {"reason": because, "in_flight": [row.call_id for row in running]}
     world.log(PostureMoved(posture=posture, was=was), subject, _actor(by), to_us(at), payload)
     changed(tx, world)

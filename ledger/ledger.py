@@ -51,7 +51,7 @@ class Ledger(CallSide, PeopleSide, HouseSide, ReadSide):
     """One account's ledger."""
 
     def __init__(self, core: Core, *, lock: FileLock | None, engines: tuple[AsyncEngine, ...]) -> None:
-        super().__init__(core)
+        ReadSide.__init__(self, core)
         self._lock = lock
         self._engines = engines
 
@@ -70,6 +70,7 @@ class Ledger(CallSide, PeopleSide, HouseSide, ReadSide):
 
     async def close(self) -> None:
         """Finish what is queued, then let go of the database."""
+        await self.read_log.close()
         await self._core.writer.close()
         for engine in self._engines:
             await engine.dispose()

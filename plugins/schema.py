@@ -105,7 +105,7 @@ def _property(
     """Return one property in the subset, with named types written out and an optional null taken away."""
     flat = _without_null(name, _resolved(spec, parts), parts, optional=optional)
     flat.pop("title", None)
-    if flat.get("default", ...) in (None, ()):
+    if flat.get("default", ...) in (None, (), []):
         flat.pop("default")
     if "enum" in flat:
         flat.setdefault("type", _type_of(name, flat["enum"]))

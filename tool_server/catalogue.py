@@ -16,7 +16,7 @@ from plugins.registry import WEIGHT, LoadedTool, PluginRefused, Registry
 from plugins.schema import input_schema
 from plugins.tool import Annotations
 from policy.errors import ConfigurationError, NotReady, UnknownTool
-from policy.tools import ToolInfo
+from policy.model import Kind
 from tool_server.core import CoreTool
 from tool_server.envelope import Principal
 
@@ -33,11 +33,18 @@ class ToolListing(Struct, frozen=True, kw_only=True):
     annotations: Annotations
 
 
+class Accepted(Struct, frozen=True):
+    """What an owner, or the release, accepted a tool as."""
+
+    definition_hash: str
+    kind: Kind
+
+
 class Catalogue:
     """Every tool of this process, with the reason of each that is off."""
 
     def __init__(
-        self, registry: Registry, core: Iterable[CoreTool[Any]], accepted: Mapping[str, ToolInfo]
+        self, registry: Registry, core: Iterable[CoreTool[Any]], accepted: Mapping[str, Accepted]
     ) -> None:
         self.registry = registry
         self.core = {tool.name: tool for tool in core}
@@ -46,7 +53,7 @@ class Catalogue:
         self._lists: dict[tuple[str, ...], tuple[ToolListing, ...]] = {}
         self.accept(accepted)
 
-    def accept(self, accepted: Mapping[str, ToolInfo]) -> None:
+    def accept(self, accepted: Mapping[str, Accepted]) -> None:
         """Take what owners have accepted as it is now.
 
         Raises PluginRefused for a kind below its accepted one.
@@ -116,7 +123,7 @@ def listed_json(tool: ToolListing) -> dict[str, Any]:
     }
 
 
-def _why_off(loaded: LoadedTool, known: ToolInfo | None) -> str:
+def _why_off(loaded: LoadedTool, known: Accepted | None) -> str:
     if known is None:
         return f"an owner has not accepted it yet; run: bursar plugin accept {loaded.plugin}"
     if known.definition_hash != loaded.info.definition_hash:

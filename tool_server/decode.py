@@ -8,6 +8,7 @@ readers could take for different things, and the result is converted without any
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, NoReturn, TypeVar
@@ -43,7 +44,8 @@ def read_arguments(raw: bytes) -> dict[str, Any]:
         raise InvalidArguments(f"the arguments are no JSON: {error.msg} at character {error.pos}") from None
     if not isinstance(value, dict):
         raise InvalidArguments(f"the arguments are {_named(value)}, expected one object")
-    _check_text(value, "arguments")
+    if b"\\u" in raw:  # Only an escape can write half a surrogate pair: the bytes themselves are UTF-8.
+        _check_text(value, "arguments")
     return value
 
 
@@ -82,25 +84,17 @@ def _unknown(name: str, allowed: list[str]) -> str:
 
 
 def _check_depth(raw: bytes) -> None:
-    """Refuse deep nesting before a recursive reader meets it; brackets inside strings do not count."""
-    depth, in_string, escaped = 0, False, False
-    for byte in raw:
-        if in_string:
-            escaped, in_string = (byte == _BACKSLASH and not escaped), (byte != _QUOTE or escaped)
-        elif byte == _QUOTE:
-            in_string = True
-        elif byte in _OPENING:
-            depth += 1
-            if depth > DEEPEST:
-                raise InputTooLarge(f"the arguments are nested deeper than {DEEPEST} levels")
-        elif byte in _CLOSING:
-            depth -= 1
+    """Refuse deep nesting before a recursive reader meets it; brackets inside text do not count."""
+    depth = 0
+    for bracket in _BRACKETS.findall(_TEXTS.sub(b"", raw)):
+        depth += 1 if bracket in _OPENING else -1
+        if depth > DEEPEST:
+            raise InputTooLarge(f"the arguments are nested deeper than {DEEPEST} levels")
 
 
-_QUOTE: Final = ord('"')
-_BACKSLASH: Final = ord("\\")
-_OPENING: Final = frozenset(b"[{")
-_CLOSING: Final = frozenset(b"]}")
+_TEXTS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)  # Possessive: no input makes it slow.
+_BRACKETS: Final = re.compile(rb"[\[\]{}]")
+_OPENING: Final = frozenset((b"[", b"{"))
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

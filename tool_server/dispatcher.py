@@ -71,22 +71,27 @@ class Dispatcher:
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
         self._stop = asyncio.Event()
         self._changes = 0
+        self._works = False  # Until `run`: a gate without a running dispatcher only queues.
 
     def offer(self, call: CallRecord) -> None:
         """Start a call that may run, unless it runs here already, is not ours to run, or the house stops."""
-        if self._stop.is_set() or call.call_id in self._tasks or call.tool not in self._registry.tools:
+        idle = self._stop.is_set() or not self._works
+        if idle or call.call_id in self._tasks or call.tool not in self._registry.tools:
             return
         self._start(call.call_id, self._execute(call))
 
-    async def run(self) -> None:
-        """Do all that comes round until `drain`."""
+    async def run(self, *, work: bool = True) -> None:
+        """Do all that comes round until `drain`; without `work` only notice what other processes do."""
+        self._works = work
         await self.beat()
         async with asyncio.TaskGroup() as group:
             group.create_task(every("queue", 0.0, self._on_change, stop=self._stop))
+            group.create_task(every("beat", BEAT_S, self.beat, stop=self._stop))
+            if not work:
+                return
             group.create_task(every("held", TICK_S, self._look, stop=self._stop))
             group.create_task(every("unknowns", TICK_S, self._reconcile, stop=self._stop))
             group.create_task(every("clocks", TICK_S, self._sweep, stop=self._stop))
-            group.create_task(every("beat", BEAT_S, self.beat, stop=self._stop))
             if self._deliver is not None:
                 group.create_task(every("outbox", TICK_S, self._deliver, stop=self._stop))
 
@@ -120,7 +125,8 @@ class Dispatcher:
             return
         await wait(self._stop, COALESCE_S)
         self._changes = changed
-        await self._look()
+        if self._works:
+            await self._look()
         await self._waiting.recheck()
 
     async def _look(self) -> None:

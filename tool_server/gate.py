@@ -15,7 +15,7 @@ from ledger.commands import Admission, Admitted, Changed, Local, ProcessFacts
 from ledger.records import ApprovalRecord, CallRecord, CallState, Query, Reader, RecordRef, RunRecord
 from plugins.registry import LoadedTool
 from plugins.tool import Applied, Replay
-from policy.errors import CallRefused, InvalidArguments, NotReady, RecordChanged, Unavailable
+from policy.errors import CallRefused, InvalidArguments, NotReady, RecordChanged, RunClosed, Unavailable
 from policy.model import Answer, Call, Decision, Kind
 from policy.money import enc_hook
 from tool_server.catalogue import Catalogue, ToolListing
@@ -59,7 +59,7 @@ class GateBooks(Protocol):
     async def stored(self, agent: str, tool: str, key: str, fingerprint: str) -> CallRecord | None: ...  # noqa: D102
     async def read(self, queries: tuple[Query, ...], reader: Reader) -> tuple[RecordRef, ...]: ...  # noqa: D102
     async def run(self, run_id: str) -> RunRecord | None: ...  # noqa: D102
-    async def standing_run(self, project: str) -> RunRecord: ...  # noqa: D102
+    async def standing_run(self, project: str, *, afresh: bool = False) -> RunRecord: ...  # noqa: D102
     def touch(self, agent: str, at: datetime) -> None: ...  # noqa: D102
     async def note_read(self, call: Call, at: datetime, args: bytes, code: str) -> None: ...  # noqa: D102
     async def note_invalid(self, agent: str, tool: str, code: str, message: str, at: datetime) -> None: ...  # noqa: D102
@@ -157,6 +157,10 @@ class Gate:
             except RecordChanged:
                 if last:
                     raise
+            except RunClosed:
+                if last or not intent.standing:
+                    raise
+                intent = await self._parts.normalizer.next_day(intent)
         raise AssertionError("unreachable")  # pragma: no cover -- the last round returns or raises
 
     async def _stored(self, intent: Intent) -> CallRecord | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from msgspec.structs import fields
 
 from ledger.records import Query, Reader, RecordRef, RunRecord
@@ -56,6 +56,7 @@ class Intent(Struct, frozen=True, kw_only=True):
     args: Struct
     args_json: bytes
     run: RunRecord
+    standing: bool  # Whether the run is the project's standing one, because none was named.
     fingerprint: str
     key: str | None
     reason: str
@@ -84,7 +85,7 @@ class ScopeBooks(Protocol):
         """Return a run of the account, or None."""
         ...
 
-    async def standing_run(self, project: str) -> RunRecord:
+    async def standing_run(self, project: str, *, afresh: bool = False) -> RunRecord:
         """Return the run that holds the project's calls that belong to no other."""
         ...
 
@@ -130,12 +131,18 @@ class Normalizer:
             args=args,
             args_json=args_json,
             run=run,
+            standing=named == STANDING,
             fingerprint=fingerprint(loaded.tool.name, args_json, named),
             key=key,
             reason=reason,
             traceparent=_traceparent(meta.meta),
             queries=loaded.tool.references(args),
         )
+
+    async def next_day(self, intent: Intent) -> Intent:
+        """Return the intent in the standing run of now: midnight closed the one it was meant for."""
+        run = await self._books.standing_run(intent.principal.project, afresh=True)
+        return structs.replace(intent, run=run)
 
     async def normal(self, intent: Intent, *, call_id: str | None = None) -> Normal:
         """Read the records and let the tool describe its effect. Raises CallRefused, PluginBroke."""

@@ -161,7 +161,7 @@ _PIECES = (
     b"{", b"}", b"[", b"]", b":", b",", b'"', b"\\", b"\\u", b"\\ud800", b"\\u0000", b"NaN", b"Infinity",
     b"-", b"1e999", b"0.1", b"9" * 400, b"00", b"true", b"null", b"\xff", b"\xc0\x80", b"\xed\xa0\x80",
     b"\xef\xbb\xbf", b"\x00", b"\n", b'"vendor"', b'"amount"', b'"11.06 USD"', b'"1.00 XAU"',
-    b'"vendor":"a",', b'"count":', b"/**/", b"'", b"\xe2\x80\xae",,
+    b'"vendor":"a",', b'"count":', b"/**/", b"'", b"\xe2\x80\xae",
 )  # fmt: skip
 
 

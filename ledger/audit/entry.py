@@ -88,7 +88,7 @@ def read_entry(body: bytes) -> Entry:
     """
     try:
         return _ENTRY.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EntryRefused(f"these bytes are no audit entry: {error}") from None
 
 

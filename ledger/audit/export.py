@@ -19,7 +19,7 @@ from typing import BinaryIO, Final, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from ledger.audit.replay import TOLD, USAGE_TABLES, told_columns
+from ledger.audit.replay import TOLD, told_columns
 from ledger.audit.source import (
     Row,
     Source,
@@ -29,6 +29,7 @@ from ledger.audit.source import (
     StoredNode,
     StoredPayload,
 )
+from ledger.audit.usage import USAGE_TABLES
 
 FORMAT: Final = 1
 PROGRESS_EVERY: Final = 1_000  # Entries between two calls of progress.
@@ -244,7 +245,7 @@ class ExportSource:
     def _read_header(self, line: bytes) -> Header:
         try:
             header = msgspec.json.decode(line, type=Header)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             raise ExportRefused(f"{self._path} is no export of a Bursar ledger") from None
         if header.bursar_export != FORMAT:
             raise ExportRefused(
@@ -293,7 +294,7 @@ class ExportSource:
 def _decode(decoder: "msgspec.json.Decoder[T]", line: bytes, number: int) -> T:
     try:
         return decoder.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ExportRefused(f"line {number} of the export is damaged: {error}") from None
 
 

@@ -75,7 +75,7 @@ def parse_receipt(text: str) -> Receipt:
             raise ReceiptRefused("this receipt carries no entry; ask for one made by `bursar ledger proof`")
         extra = msgspec.json.decode(decode64(lines[1][6:], "extra data"), type=Extra)
         path = [decode64(line, "a hash") for line in lines[3:]]
-    except (NoteRefused, msgspec.DecodeError) as error:
+    except (NoteRefused, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ReceiptRefused(f"this receipt is damaged: {error}") from None
     if len(path) > MAX_PATH or any(len(node) != len(leaf_hash(b"")) for node in path):
         raise ReceiptRefused("this receipt is damaged: its path is not one of SHA-256 hashes")

@@ -17,11 +17,9 @@ from ledger.audit.bad_row import BadRow
 from ledger.audit.catalogue import CATALOGUE
 from ledger.audit.entry import Entry
 from ledger.audit.source import Source
+from ledger.audit.usage import Amounts, compare_usage
 
 Facts = dict[str, Any]
-
-OUTCOMES: Final = ("succeeded.", "failed.", "unknown.", "denied.", "cancelled.", "expired.")
-"""How meters begin that count outcomes: they are moved by calls that hold no reservation on them."""
 
 
 class Told(Struct, frozen=True):
@@ -73,13 +71,9 @@ PAYLOADS: Final[Mapping[str, Mapping[str, str]]] = {
     "call.settled": {"result": "result"},
     "approval.requested": {"op_hash": "op_hash"},
 }
-# Tables that usage is checked with, and the columns it takes.
-USAGE_TABLES: Final[Mapping[str, tuple[str, ...]]] = {
-    "reservations": ("call_id", "meter", "window_start_us", "amount", "posted", "state"),
-    "cap_usage": ("meter", "window_start_us", "held", "committed", "posted"),
-}
+# What an erasure empties beside the payload: what was asked for, of whom, and the hashes over it (M35).
+EMPTIED: Final = {"call.admitted": ("args", "op_hash", "fingerprint", "payee")}
 _PAYLOAD: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_MOVES: Final = msgspec.json.Decoder(list[tuple[str, int, int, int, int]])
 
 
 def told_columns(subject: str) -> frozenset[str]:
@@ -99,7 +93,7 @@ class Replay:
     def __init__(self, account: str) -> None:
         self._account = account
         self._rows: dict[str, dict[str, Facts]] = {subject: {} for subject in TOLD}
-        self._usage: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+        self._usage: Amounts = defaultdict(lambda: [0, 0, 0])
 
     def take(self, entry: Entry, payload: bytes | None) -> None:
         """Fold one entry; `payload` is its canonical JSON, or None where it has none or was erased."""
@@ -124,12 +118,8 @@ class Replay:
             self._fold(subject, facts[name], own)
         self._fold(entry.subject_type, entry.subject_id, facts)
         columns = PAYLOADS.get(entry.kind)
-        if payload is not None and columns is not None:
-            try:
-                said = _columns(columns, payload)
-            except msgspec.DecodeError:
-                raise BadRow("audit_payload", f"seq {entry.seq}", "it is no object of JSON") from None
-            self._fold(entry.subject_type, entry.subject_id, said)
+        if columns is not None:
+            self._fold(entry.subject_type, entry.subject_id, _said(entry, payload, columns))
 
     def compare(self, source: Source) -> None:
         """Compare with the tables of `source`.
@@ -138,7 +128,8 @@ class Replay:
         """
         for subject, told in TOLD.items():
             self._compare_table(source, told, self._rows[subject])
-        self._compare_usage(source)
+        states = {call: str(facts.get("state")) for call, facts in self._rows["call"].items()}
+        compare_usage(source, self._account, self._usage, states)
 
     def _fold(self, subject: str, key: str, facts: Facts) -> None:
         rows = self._rows[subject]
@@ -163,54 +154,16 @@ class Replay:
             keys = {":".join(str(row[c]) for c in told.key) for row in source.rows(self._account, told.table)}
             raise BadRow(told.table, min(said.keys() - keys), "it is missing, the log speaks of it")
 
-    def _compare_usage(self, source: Source) -> None:
-        parts = _parts(source, self._account)
-        left = {usage for usage, amounts in self._usage.items() if any(amounts)}
-        left |= {usage for usage, amounts in parts.items() if any(amounts)}
-        for row in source.rows(self._account, "cap_usage"):
-            usage = f"{row['meter']}@{row['window_start_us']}"
-            found = [row["held"], row["committed"], row["posted"]]
-            left.discard(usage)
-            if found != self._usage[usage]:
-                wrong = f"held, committed and posted are {found}, the log moved {self._usage[usage]}"
-                raise BadRow("cap_usage", usage, wrong)
-            if found != parts[usage] and not usage.startswith(OUTCOMES):
-                wrong = f"held, committed and posted are {found}, their parts add up to {parts[usage]}"
-                raise BadRow("cap_usage", usage, wrong)
-        if left:
-            raise BadRow("cap_usage", min(left), "it is missing, but moves or reservations are on it")
 
-
-def _parts(source: Source, account: str) -> defaultdict[str, list[int]]:
-    """Add up what reservations and adjustments make of each usage."""
-    parts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for row in source.rows(account, "reservations"):
-        total = parts[f"{row['meter']}@{row['window_start_us']}"]
-        amount, posted = row["amount"], row["posted"]
-        if not (isinstance(amount, int) and isinstance(posted, int)):
-            raise BadRow("reservations", str(row["call_id"]), "its amounts are no integers")
-        if row["state"] == "held":
-            total[0] += amount
-        elif row["state"] == "committed":
-            total[1] += amount - posted
-        total[2] += posted
-    for row in source.rows(account, "adjustments"):
-        try:
-            moves = _MOVES.decode(str(row["moves"]))
-        except msgspec.DecodeError:
-            raise BadRow("adjustments", str(row["adjustment_id"]), "its moves cannot be read") from None
-        for meter, start, held, committed, posted in moves:
-            total = parts[f"{meter}@{start}"]
-            total[0] += held
-            total[1] += committed
-            total[2] += posted
-    return parts
-
-
-def _columns(columns: Mapping[str, str], payload: bytes) -> Facts:
-    """Return what a payload says of columns."""
-    said = _PAYLOAD.decode(payload)
-    return {column: msgspec.json.decode(said[name]) for name, column in columns.items() if name in said}
+def _said(entry: Entry, payload: bytes | None, columns: Mapping[str, str]) -> Facts:
+    """Return what an entry's payload says of columns; of an erased one, that they are empty."""
+    if payload is None:
+        return dict.fromkeys(EMPTIED.get(entry.kind, ()) if entry.payload_sha256 is not None else (), "")
+    try:
+        said = _PAYLOAD.decode(payload)
+        return {column: msgspec.json.decode(said[name]) for name, column in columns.items() if name in said}
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadRow("audit_payload", f"seq {entry.seq}", "it is no object of JSON") from None
 
 
 def _equal(stored: object, says: object) -> bool:

@@ -235,6 +235,13 @@ class Scribe:
         for place, row in enumerate(self.log.payloads):
             if row.seq in seqs:
                 self.log.payloads[place] = StoredPayload(row.seq, None, None, by)
+        columns = [entry.columns for entry in self.log.entries if entry.seq in seqs]
+        calls_erased = {
+            each.subject_id for each in columns if each is not None and each.kind == "call.admitted"
+        }
+        for call in self.log.tables["tool_calls"]:
+            if call["call_id"] in calls_erased:
+                call["op_hash"], call["payee"] = "", None
 
     def posture(self, scope: str, posture: str) -> None:
         """Move a posture."""

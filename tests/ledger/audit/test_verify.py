@@ -244,6 +244,9 @@ def test_an_entry_of_another_account_is_found() -> None:
         ("cap_usage", {"posted": 1}, "the log moved"),
         ("cap_usage", {"meter": "other"}, "the log moved"),
         ("reservations", {"state": "void", "amount": 0, "posted": 0}, "their parts add up to"),
+        ("reservations", {"state": "void"}, "it is void, but"),
+        ("reservations", {"state": "held"}, "it is held, its call is succeeded"),
+        ("reservations", {"call_id": "call_x"}, "its call is unheard of"),
         ("postures", {"posture": "loose"}, "posture is 'loose'"),
     ],
 )
@@ -310,7 +313,7 @@ def test_verdicts_are_told_by_entries_about_their_request() -> None:
     [
         ("adjustments", {"adjustment_id": "adj_1", "moves": "no list"}, "adj_1: its moves cannot be read"),
         ("reservations", {"amount": "1"}, "no integers"),
-        ("reservations", {"amount": 5}, "m@0: it is missing"),
+        ("reservations", {"amount": 5, "posted": 5, "state": "posted"}, "its call is unheard of"),
     ],
 )
 def test_rows_that_cannot_be_read_are_named_too(table: str, row: dict[str, Any], named: str) -> None:
@@ -328,11 +331,12 @@ def test_rows_that_cannot_be_read_are_named_too(table: str, row: dict[str, Any],
 def test_a_commitment_is_held_until_it_is_posted() -> None:
     """M19: an armed purchase stays on the cap, part captured or not."""
     scribe = history(3)
+    call = next(row["call_id"] for row in scribe.log.tables["tool_calls"] if row["state"] == "succeeded")
     scribe.write(calls.PurchaseMoved(state="captured"), "pur_1", moves=(Move("m@0", 0, 600, 400),))
     usage = {"meter": "m", "window_start_us": 0, "held": 0, "committed": 600, "posted": 400}
     scribe.log.tables["cap_usage"].append(usage)
     hold = {
-        "call_id": "c",
+        "call_id": call,
         "meter": "m",
         "window_start_us": 0,
         "amount": 1000,
@@ -344,7 +348,7 @@ def test_a_commitment_is_held_until_it_is_posted() -> None:
 
 
 def test_bytes_in_a_table_are_compared_as_the_texts_they_are() -> None:
-    """Arguments are stored as bytes, and the log says them as text: the very bytes an approver answered for."""
+    """Arguments are stored as bytes, and the log says them as text: the very bytes an approver saw."""
     scribe = Scribe()
     admitted = calls.CallAdmitted(state="queued", tool="t", kind="spend", agent="a", project="p")
     scribe.write(admitted, "call_1", payload={"arguments": '{"n":1}'})

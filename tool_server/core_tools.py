@@ -11,13 +11,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Protocol, TypeVar
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
-from ledger.records import CallRecord, CallState, CapView, RunRecord
+from ledger.reads import CallFilter
+from ledger.records import CallRecord, CallState, CapView, PostureRecord, RunRecord
 from plugins.tool import Annotations
 from policy.errors import RecordMissing
 from policy.model import Kind, Mode, Posture, Scope
 from policy.money import Money
+from tool_server.books import Books
 from tool_server.core import CoreContext, CoreTool
 from tool_server.envelope import CallResult, Envelope, Principal, answered
 from tool_server.shown import STATUS, decision_shown
@@ -31,21 +33,6 @@ _TAKES_BACK: Final = Annotations(read_only=False, destructive=False, idempotent=
 
 A = TypeVar("A", bound=Struct)
 CallId = Annotated[str, Meta(description="The id of one of your calls, call_...", max_length=64)]
-
-
-class CoreBooks(Protocol):
-    """What the core tools ask of the ledger."""
-
-    async def find_call(self, call_id: str) -> CallRecord | None: ...  # noqa: D102 -- ledger.ledger.Ledger tells
-    async def calls_of(  # noqa: D102
-        self, agent: str, *, states: frozenset[CallState] | None, moved_since: datetime | None, limit: int
-    ) -> Sequence[CallRecord]: ...
-    async def cancel(self, call_id: str, by: str, at: datetime) -> CallRecord: ...  # noqa: D102
-    async def caps_of(  # noqa: D102
-        self, principal_scopes: Mapping[Scope, frozenset[str]], at: datetime
-    ) -> Sequence[CapView]: ...
-    async def posture_of(self, project: str, agent: str) -> Posture: ...  # noqa: D102
-    async def open_runs(self, project: str) -> Sequence[RunRecord]: ...  # noqa: D102
 
 
 class HouseFacts(Protocol):
@@ -147,7 +134,7 @@ _SAYS: Final = {
 class CoreTools:
     """The five tools over one ledger; `tools` is what the catalogue takes."""
 
-    def __init__(self, books: CoreBooks, house: HouseFacts) -> None:
+    def __init__(self, books: Books, house: HouseFacts) -> None:
         self._books = books
         self._house = house
         # When each agent last looked. It is kept in memory: after a start the last day counts as unseen, so
@@ -166,21 +153,22 @@ class CoreTools:
 
     async def _my_status(self, _args: NoArguments, context: CoreContext) -> CallResult:
         who, now = context.principal, context.now
-        posture, runs, moved = await asyncio.gather(
-            self._books.posture_of(who.project, who.agent),
-            self._books.open_runs(who.project),
-            self._unseen(who, now),
+        ledger = self._books.ledger
+        postures, runs, moved, caps = await asyncio.gather(
+            ledger.postures(),
+            ledger.runs(project=who.project, state="open", limit=MOST_LISTED),
+            self._moved(who, now),
+            ledger.caps(now),
         )
-        mine = [run for run in runs if who.run_id in {None, run.run_id}]
-        caps = await self._books.caps_of(_scopes(who, mine), now)
+        mine = [run for run in runs.items if who.run_id in {None, run.run_id}]
         data: dict[str, object] = {
             "project": who.project,
             "agent": who.agent,
             "mode": {name: mode.value for name, mode in self._house.modes.items()},
             "live_spend": self._house.live_spend,
-            "posture": posture.value,
+            "posture": _strictest(postures, who).value,
             "open_runs": [_run(run) for run in mine],
-            "caps": [_cap(cap) for cap in caps],
+            "caps": _room(caps, _scopes(who, mine)),
             "news": [_line(call) for call in moved],
         }
         self._looked[who.agent_id] = now
@@ -197,8 +185,9 @@ class CoreTools:
     async def _calls_list(self, args: CallsListArguments, context: CoreContext) -> CallResult:
         who = context.principal
         since = self._last_look(who, context.now) if args.unseen else None
-        states = _STATES[args.state] if args.state else None
-        calls = await self._books.calls_of(who.agent, states=states, moved_since=since, limit=args.limit)
+        states = tuple(sorted(_STATES[args.state])) if args.state else ()
+        wanted = CallFilter(project=who.project, agent=who.agent, states=states, settled_after=since)
+        calls = (await self._books.ledger.calls(wanted, limit=args.limit)).items
         if args.unseen:
             self._looked[who.agent_id] = context.now
         lines = [_line(call) for call in calls]
@@ -224,7 +213,8 @@ class CoreTools:
     async def _call_cancel(self, args: CallCancelArguments, context: CoreContext) -> CallResult:
         call = await self._own(args.call_id, context.principal)
         if call.state in _WAITING | {CallState.QUEUED}:
-            call = await self._books.cancel(call.call_id, context.principal.agent, context.now)
+            by = f"agent:{context.principal.agent}"
+            call = await self._books.ledger.cancel(call.call_id, by=by, at=context.now)
         return await context.gate.shown(call)
 
     async def _own(self, call_id: str, who: Principal) -> CallRecord:
@@ -239,11 +229,10 @@ class CoreTools:
             raise RecordMissing("you have no call with this id; calls_list shows yours", field="call_id")
         return call
 
-    async def _unseen(self, who: Principal, now: datetime) -> Sequence[CallRecord]:
+    async def _moved(self, who: Principal, now: datetime) -> Sequence[CallRecord]:
         """Return what was decided or settled since the agent last looked."""
-        since = self._last_look(who, now)
-        calls = await self._books.calls_of(who.agent, states=None, moved_since=since, limit=MOST_LISTED)
-        return [call for call in calls if call.state not in _WAITING]
+        wanted = CallFilter(project=who.project, agent=who.agent, settled_after=self._last_look(who, now))
+        return (await self._books.ledger.calls(wanted, limit=MOST_LISTED)).items
 
     def _last_look(self, who: Principal, now: datetime) -> datetime:
         return self._looked.get(who.agent_id, now - _REMEMBERED)
@@ -279,9 +268,27 @@ def _run(run: RunRecord) -> dict[str, object]:
     return {"run_id": run.run_id, "title": run.title, "standing": run.standing}
 
 
-def _cap(cap: CapView) -> dict[str, object]:
-    """Return the room under one cap in its own notation."""
-    line: dict[str, object] = {"id": cap.cap_id, "per": cap.scope.value, "mode": cap.mode.value}
+def _strictest(postures: Sequence[PostureRecord], who: Principal) -> Posture:
+    """Return the posture that binds this agent; those of single providers are for call_preview."""
+    mine = {("account", ""), ("account", who.account_id), ("project", who.project), ("agent", who.agent)}
+    set_for_me = [each.posture for each in postures if (each.scope, each.scope_key) in mine]
+    return max(set_for_me, key=list(Posture).index, default=Posture.NORMAL)
+
+
+def _room(caps: Sequence[CapView], mine: Mapping[Scope, frozenset[str]]) -> list[dict[str, object]]:
+    """Return the room under each cap that binds this agent; an untouched one shows its whole limit."""
+    used = [cap for cap in caps if cap.scope_key in mine.get(cap.scope, frozenset())]
+    known = {cap.cap_id for cap in used}
+    fresh = {cap.cap_id: cap for cap in caps if cap.scope in mine and cap.cap_id not in known}
+    untouched = [structs.replace(cap, posted=0, held=0) for cap in fresh.values()]
+    return [_cap(cap, named=cap.cap_id in known) for cap in (*used, *untouched)]
+
+
+def _cap(cap: CapView, *, named: bool) -> dict[str, object]:
+    """Return the room under one cap in its own notation, with the mode where something is used."""
+    line: dict[str, object] = {"id": cap.cap_id, "per": cap.scope.value}
+    if named:
+        line |= {"mode": cap.mode.value} | ({"run_id": cap.scope_key} if cap.scope is Scope.RUN else {})
     if cap.limit is not None:
         line["left"] = _amount(max(0, cap.limit - cap.posted - cap.held), cap.unit)
         line["limit"] = _amount(cap.limit, cap.unit)

@@ -17,6 +17,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from msgspec import Struct
+
 from ledger.records import AgentRecord
 from tool_server.envelope import Principal
 
@@ -48,6 +50,13 @@ class Refused(StrEnum):
     EXPIRED = "expired"
 
 
+class Closed(Struct, frozen=True):
+    """A credential that opens nothing; `agent` is whose it was, where that is known."""
+
+    why: Refused
+    agent: AgentRecord | None = None
+
+
 FindAgent = Callable[[str], Awaitable[AgentRecord | None]]  # By the SHA-256 of its token, in hex.
 
 
@@ -76,30 +85,27 @@ def bearer(header: str | None) -> str | None:
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
-async def identify(token: str | None, find: FindAgent, now: datetime) -> Principal | Refused:
+async def identify(token: str | None, find: FindAgent, now: datetime) -> Principal | Closed:
     """Return the principal of an agent's token, or why it opens nothing.
 
     Whatever `find` raises passes through: doubt about a credential never opens a door.
     """
     if token is None:
-        return Refused.MISSING
+        return Closed(Refused.MISSING)
     kind = kind_of(token)
     if kind is None:
-        return Refused.MALFORMED
+        return Closed(Refused.MALFORMED)
     if kind is not TokenKind.AGENT:
-        return Refused.WRONG_KIND
+        return Closed(Refused.WRONG_KIND)
     agent = await find(token_sha256(token))
-    if agent is None:
-        return Refused.UNKNOWN
-    return _admit(agent, now)
+    return _opened(agent, now) if agent is not None else Closed(Refused.UNKNOWN)
 
 
-def _admit(agent: AgentRecord, now: datetime) -> Principal | Refused:
-    """Return the principal of an agent that is active and has not expired."""
+def _opened(agent: AgentRecord, now: datetime) -> Principal | Closed:
     if not agent.active:
-        return Refused.REVOKED
+        return Closed(Refused.REVOKED, agent)
     if agent.expires_at is not None and not now < agent.expires_at:
-        return Refused.EXPIRED
+        return Closed(Refused.EXPIRED, agent)
     return Principal.of(agent)
 
 

@@ -27,7 +27,7 @@ from msgspec import Struct
 
 from tool_server.envelope import CallMeta, Principal
 from tool_server.hosts import Names
-from tool_server.identity import FindAgent, Refused, bearer, identify, token_sha256
+from tool_server.identity import Closed, FindAgent, Refused, bearer, identify, token_sha256
 from tool_server.limits import Limits, Meter
 from tool_server.mcp import INBOUND, SERVER_NAME, Inbound, over_limit
 from tool_server.mcp_wire import INVALID_REQUEST, TOOLS_CALL, Malformed, Message, read_message
@@ -63,8 +63,7 @@ class Refusal(Struct, frozen=True, kw_only=True):
     at: datetime
     method: str
     path: str
-    agent_id: str | None = None
-    account_id: str | None = None
+    agent: str | None = None  # Whose credential it was, valid or not, where that is known.
     credential: str | None = None  # The first 12 hex digits of the token's SHA-256, to find a leaked one by.
 
 
@@ -223,7 +222,7 @@ class AgentsApp:
         if isinstance(found, Principal):
             return found
         challenge = 'Bearer realm="bursar"'
-        if found is not Refused.MISSING:
+        if found.why is not Refused.MISSING:
             challenge += ', error="invalid_token"'
         answer = _Answer(
             401,
@@ -231,8 +230,7 @@ class AgentsApp:
             "This needs an agent's token that is valid now: Authorization: Bearer bur_agent_...",
             {"www-authenticate": challenge},
         )
-        credential = token_sha256(token)[:12] if token else None
-        raise self._refuse(request, answer, reason=f"credential_{found.value}", credential=credential)
+        raise self._refuse(request, answer, closed=found, token=token)
 
     async def _message(self, request: Request, receive: Receive, principal: Principal) -> Message:
         """Read the one message of this request: steps 3 and 4."""
@@ -256,25 +254,25 @@ class AgentsApp:
         answer: _Answer,
         principal: Principal | None = None,
         *,
-        reason: str = "",
-        credential: str | None = None,
+        closed: Closed | None = None,
+        token: str | None = None,
     ) -> _Answer:
         """Count, log and record a refusal, and give it back to be raised."""
+        agent = principal.agent if principal else None
+        if closed is not None and closed.agent is not None:
+            agent = closed.agent.name
         refusal = Refusal(
             listener="agents",
-            reason=reason or answer.reason,
+            reason=f"credential_{closed.why.value}" if closed else answer.reason,
             at=self._gateway.now(),
             method=request.method if request.method.isalpha() else "other",
-            path=request.path if request.path == MCP_PATH else "other",
-            agent_id=principal.agent_id if principal else None,
-            account_id=principal.account_id if principal else None,
-            credential=credential,
+            path=request.path if request.path in ROUTES else "other",
+            agent=agent,
+            credential=token_sha256(token)[:12] if token else None,
         )
         self._gateway.metrics.refused("agents", refusal.reason)
-        _log.warning(
-            "request_refused",
-            **{name: value for name, value in msgspec.structs.asdict(refusal).items() if value},
-        )
+        shown = {name: value for name, value in msgspec.structs.asdict(refusal).items() if value}
+        _log.warning("request_refused", **shown)
         self._gateway.record(refusal)
         return answer
 

@@ -6,7 +6,7 @@ import pytest
 
 from ledger.records import AgentRecord
 from tool_server.envelope import Principal
-from tool_server.identity import Refused, TokenKind, bearer, identify, kind_of, mint, token_sha256
+from tool_server.identity import Closed, Refused, TokenKind, bearer, identify, kind_of, mint, token_sha256
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TOKEN = mint(TokenKind.AGENT, lambda size: bytes(range(size)))
@@ -93,7 +93,10 @@ async def test_every_bad_credential_is_refused_with_its_own_reason(
     token: str | None, agent: AgentRecord, why: Refused
 ) -> None:
     """The log must tell a leaked, revoked token from a typing mistake."""
-    assert await identify(token, Agents(agent), NOW) is why
+    found = await identify(token, Agents(agent), NOW)
+    assert isinstance(found, Closed)
+    assert found.why is why
+    assert (found.agent is None) == (why not in {Refused.REVOKED, Refused.EXPIRED})
 
 
 async def test_an_expiry_in_the_future_still_opens() -> None:

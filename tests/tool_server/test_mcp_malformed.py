@@ -133,7 +133,7 @@ async def test_a_bomb_is_refused_before_anything_parses_it(body: bytes, status: 
             "/mcp", headers=headers("2025-11-25") | {"content-encoding": "gzip"}, content=b"x"
         )
     assert (answer.status_code, encoded.status_code) == (status, 415)
-    assert [refusal.agent_id for refusal in house.refusals] == ["agt_scout"] * 2
+    assert [refusal.agent for refusal in house.refusals] == ["scout"] * 2
 
 
 async def test_a_body_that_never_ends_is_cut_off() -> None:

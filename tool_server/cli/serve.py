@@ -1,0 +1,212 @@
+"""`bursar serve`: agents, console, webhooks and sidecar on separate listeners of one process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+
+from policy.errors import ConfigurationError, PolicyError
+from tool_server.cli.asking import read_settings
+from tool_server.cli.command import EXIT_DONE, CommandError, print_json
+from tool_server.hosts import Bind, may_listen, names, read_bind
+from tool_server.settings import Settings
+
+if TYPE_CHECKING:
+    from tool_server.bootstrap import House
+    from tool_server.serve import Listener
+
+ONLY: Final = ("agents", "web", "worker", "sidecar")
+DEFAULTS: Final = {"agents": "127.0.0.1:8400", "web": "127.0.0.1:8401", "sidecar": "127.0.0.1:8402"}
+_FORCED: Final = 130  # What shells report for a program that a person interrupted.
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """What this process serves; a listener that is None is left out."""
+
+    agents: Bind | None = None
+    web: Bind | None = None
+    sidecar: Bind | None = None
+    work: bool = True  # Whether calls that may run are run here.
+
+    def binds(self) -> dict[str, Bind]:
+        """Return the listeners that are wanted, by name."""
+        wanted = {"agents": self.agents, "web": self.web, "sidecar": self.sidecar}
+        return {name: bind for name, bind in wanted.items() if bind is not None}
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the addresses and `--only`."""
+    for name, default in DEFAULTS.items():
+        parser.add_argument(f"--{name}", default=default, metavar="HOST:PORT", help="default: %(default)s")
+    parser.add_argument(
+        "--only", choices=ONLY, help="serve one part; needs PostgreSQL where others serve the rest"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM, then answer what is open."""
+    settings = read_settings()
+    try:
+        choice = choose(args)
+        asyncio.run(serve_house(settings, choice, json=args.json))
+    except (ConfigurationError, PolicyError) as error:
+        raise CommandError(str(error)) from None
+    return EXIT_DONE
+
+
+def choose(args: argparse.Namespace) -> Choice:
+    """Return what to serve. Raises ConfigurationError for an address that is none."""
+    wanted = {
+        name: read_bind(getattr(args, name)) if args.only in {None, name} else None for name in DEFAULTS
+    }
+    return Choice(**wanted, work=args.only in {None, "worker"})
+
+
+async def serve_beside(settings: Settings, choice: Choice, beside: Callable[[], Awaitable[None]]) -> None:
+    """Serve for as long as something beside it runs; for `stdio` where no server was running."""
+    stop = asyncio.Event()
+
+    async def run_beside() -> None:
+        try:
+            await beside()
+        finally:
+            stop.set()
+
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        await serve_house(
+            settings,
+            choice,
+            stop=stop,
+            quiet=True,
+            on_served=lambda: tasks.append(asyncio.create_task(run_beside())),
+        )
+        await asyncio.gather(*tasks)
+    except (ConfigurationError, PolicyError) as error:
+        raise CommandError(str(error)) from None
+
+
+async def serve_house(
+    settings: Settings,
+    choice: Choice,
+    *,
+    stop: asyncio.Event | None = None,
+    json: bool = False,
+    quiet: bool = False,
+    on_served: Callable[[], None] = lambda: None,
+) -> None:
+    """Build the house, serve it, and take it down in order. Raises ConfigurationError, PolicyError."""
+    from tool_server.bootstrap import bootstrap
+    from tool_server.serve import open_socket, serve, signals
+
+    stop = stop or asyncio.Event()
+    for name, bind in choice.binds().items():
+        may_listen(bind, settings.public_url, name)
+    # Before the house is built: an address that is taken should not cost a start.
+    sockets = {name: open_socket(bind, name) for name, bind in choice.binds().items()}
+    house = await bootstrap(settings)
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(signals(stop, lambda: os._exit(_FORCED)))
+            await stack.enter_async_context(house.running(work=choice.work))
+            listeners, drain = await _listeners(stack, house, choice, sockets)
+
+            def served() -> None:
+                if not quiet:
+                    _say(listeners, json=json)
+                on_served()
+
+            if listeners:
+                await serve(listeners, stop, on_served=served, on_stop=drain)
+            else:
+                served()
+                await stop.wait()
+    finally:
+        await house.close()
+
+
+async def _listeners(
+    stack: contextlib.AsyncExitStack, house: House, choice: Choice, sockets: dict[str, Any]
+) -> tuple[list[Listener], Callable[[], None]]:
+    """Return the wanted listeners, and what to do when the first of them is told to close."""
+    from tool_server.agents import AgentsListener
+    from tool_server.serve import Listener
+
+    listeners: list[Listener] = []
+    drains: list[Callable[[], None]] = [house.gate.drain]
+    if choice.agents is not None:
+        agents = AgentsListener(house, names(_bound(sockets["agents"]), house.settings.public_url))
+        await stack.enter_async_context(agents.app.running())
+        listeners.append(Listener("agents", agents.app, sockets["agents"]))
+        drains.insert(0, agents.drain)
+    if choice.web is not None:
+        from webhooks.app import web_app
+
+        listeners.append(
+            Listener("web", web_app(house, _bound(sockets["web"])), sockets["web"], lifespan=True)
+        )
+    if choice.sidecar is not None:
+        from tool_server.sidecar import sidecar_app
+
+        app = sidecar_app(house, _bound(sockets["sidecar"]))
+        listeners.append(Listener("sidecar", app, sockets["sidecar"], lifespan=True))
+    await stack.enter_async_context(_office(house, listeners))
+
+    def drain() -> None:
+        for each in drains:
+            each()
+
+    return listeners, drain
+
+
+@contextlib.asynccontextmanager
+async def _office(house: House, listeners: list[Listener]) -> AsyncIterator[None]:
+    """Answer the command line while this process holds the database's lock; PostgreSQL has none to hold."""
+    if "://" in house.settings.db:
+        yield
+        return
+    import secrets
+
+    from tool_server.office import Means, Office
+    from tool_server.office_local import VERBS
+    from tool_server.office_socket import listening
+
+    urls = {each.name: f"http://{each.address}" for each in listeners}
+    public = house.settings.public_url
+    means = Means(
+        ledger=house.ledger,
+        now=house.now,
+        random_bytes=secrets.token_bytes,
+        catalogue=house.catalogue,
+        console_url=public or urls.get("web", "http://127.0.0.1:8401"),
+        agents_url=f"{public if public.startswith('https://') else urls.get('agents', 'http://127.0.0.1:8400')}/mcp",
+    )
+    async with listening(Path(house.settings.db), Office(means, VERBS).handle):
+        yield
+
+
+def _bound(opened: Any) -> Bind:  # noqa: ANN401 - a socket; its module is not imported for a type
+    host, port = opened.getsockname()[:2]
+    return Bind(host, port)
+
+
+def _say(listeners: list[Listener], *, json: bool) -> None:
+    """Print where what is served, once everything answers."""
+    addresses = {
+        each.name: f"http://{each.address}{'/mcp' if each.name == 'agents' else ''}" for each in listeners
+    }
+    if json:
+        print_json({"serving": addresses})
+    else:
+        for name, address in addresses.items():
+            print(f"{name:<8} {address}")
+        print("Ctrl-C stops; open calls are answered first.")
+    sys.stdout.flush()

@@ -1,0 +1,165 @@
+"""The queue and the page of one request: read it, answer it, and see what became of it."""
+
+from __future__ import annotations
+
+import msgspec
+from litestar import get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+from litestar.response import Redirect, Template
+
+from ledger.records import ApprovalRecord, CallRecord, Role
+from policy.errors import CallRefused
+from policy.language import Kind, Mode
+from policy.model import Ask
+from policy.money import Money, dec_hook
+from tool_server import passwords
+from webhooks.console.card import make_card
+from webhooks.console.frame import PageRequest, page
+from webhooks.console.sign_in import Form
+from webhooks.deps import Deps
+from webhooks.security import approver
+from webhooks.sessions import Sessions
+
+_CHANGED = "This request changed since the page was made. Look at it again before you answer."
+
+
+class Requests:
+    """What waits for people."""
+
+    def __init__(self, deps: Deps, sessions: Sessions) -> None:
+        self._deps = deps
+        self._sessions = sessions
+
+    def routes(self) -> list[HTTPRouteHandler]:
+        """Return the handlers."""
+
+        @get("/")
+        async def queue(request: PageRequest, after: str = "") -> Template:
+            found = await self._deps.ledger.queue(after=after or None)
+            return await page(self._deps, request, "queue.html", {"page": found})
+
+        @get("/approvals/{approval_id:str}")
+        async def show(request: PageRequest, approval_id: FromPath[str]) -> Template:
+            return await self._show(request, approval_id)
+
+        @post("/approvals/{approval_id:str}", guards=[approver], status_code=303)
+        async def answer(request: PageRequest, approval_id: FromPath[str], data: Form) -> Template | Redirect:
+            return await self._answer(request, approval_id, data)
+
+        return [queue, show, answer]
+
+    async def _show(
+        self, request: PageRequest, approval_id: str, problem: str = "", *, status: int = 200
+    ) -> Template:
+        approval = await self._deps.ledger.approval(approval_id)
+        call = await self._deps.ledger.call(approval.call_id)
+        verdicts = await self._deps.ledger.verdicts(call.call_id)
+        content = {
+            "card": make_card(call, approval, verdicts),
+            "problem": problem,
+            "confirm": needs_of(call, approval, fresh=request.auth.is_fresh(self._deps.now())),
+            "may_answer": request.user.role is not Role.VIEWER,
+        }
+        return await page(self._deps, request, "request.html", content, status=status)
+
+    async def _answer(
+        self, request: PageRequest, approval_id: str, data: dict[str, str]
+    ) -> Template | Redirect:
+        ledger, operator, now = self._deps.ledger, request.user, self._deps.now()
+        verdict, comment = data.get("verdict", ""), data.get("comment", "").strip()
+        approval = await ledger.approval(approval_id)
+        call = await ledger.call(approval.call_id)
+        if verdict not in {"approve", "deny", "ask"} or data.get("op_hash") != approval.op_hash:
+            return await self._show(request, approval_id, _CHANGED, status=409)
+        try:
+            if verdict == "ask":
+                await ledger.ask_comment(approval_id, operator.operator_id, comment, at=now)
+            else:
+                confirmed_by = await self._confirmed(request, call, approval, data)
+                await ledger.answer(
+                    approval_id,
+                    operator.operator_id,
+                    data["op_hash"],
+                    verdict,
+                    comment=comment,
+                    at=now,
+                    confirmed_by=confirmed_by,
+                )
+        except UnconfirmedError as missing:
+            return await self._show(request, approval_id, str(missing), status=403)
+        except CallRefused as refused:
+            return await self._show(request, approval_id, str(refused), status=409)
+        self._deps.wake()
+        return Redirect(path=f"/approvals/{approval_id}")
+
+    async def _confirmed(
+        self, request: PageRequest, call: CallRecord, approval: ApprovalRecord, data: dict[str, str]
+    ) -> str | None:
+        """Return how the person proved who they are, None where nothing asks. Raises UnconfirmedError."""
+        deny = data.get("verdict") == "deny"
+        needs = needs_of(call, approval, fresh=request.auth.is_fresh(self._deps.now()))
+        if needs.comment == "always" or (needs.comment == "on_deny" and deny):
+            _need(bool(data.get("comment", "").strip()), "This desk wants a reason with the answer.")
+        if deny:
+            return None
+        if needs.type_amount:
+            _need(
+                data.get("typed_amount", "").strip() == needs.type_amount,
+                f"Type {needs.type_amount} to confirm.",
+            )
+        if not needs.password:
+            return None
+        await self._check_password(request, data.get("password", ""))
+        await self._sessions.step_up(request.auth)
+        return "password"
+
+    async def _check_password(self, request: PageRequest, password: str) -> None:
+        ledger, now, operator = self._deps.ledger, self._deps.now(), request.user
+        subject = f"operator:{operator.name}"
+        throttle = await ledger.login_throttle(subject)
+        _need(throttle.blocked_until_us <= int(now.timestamp() * 1_000_000), "Too many tries. Wait a little.")
+        found = await ledger.password_hash(operator.operator_id)
+        right = found is not None and await passwords.matches(password, found[1])
+        await ledger.count_login(subject, now, ok=right)
+        _need(right, "This needs your password, and that was not it.")
+
+
+class UnconfirmedError(Exception):
+    """Something that the answer needs is missing; the message says what."""
+
+
+def _need(held: bool, otherwise: str) -> None:  # noqa: FBT001 -- reads as a sentence where it is used
+    if not held:
+        raise UnconfirmedError(otherwise)
+
+
+class Needs(msgspec.Struct, frozen=True):
+    """What an approval needs beside the button."""
+
+    password: bool
+    type_amount: str
+    comment: str
+
+
+def needs_of(call: CallRecord, approval: ApprovalRecord, *, fresh: bool) -> Needs:
+    """Return what an approval of this call needs: always a password where only people decide (M29)."""
+    asks = msgspec.json.decode(approval.asks, type=tuple[Ask, ...], dec_hook=dec_hook)
+    confirms = [ask.desk.confirm for ask in asks]
+    above = any(_above(call.amount, confirm.passkey_above) for confirm in confirms)
+    live_money = call.mode is Mode.LIVE and call.kind in {Kind.SPEND, Kind.PROVISION, Kind.EARN}
+    typed = any(_above(call.amount, confirm.type_amount_above) for confirm in confirms)
+    comments = {confirm.comment for confirm in confirms}
+    return Needs(
+        password=call.kind is Kind.HUMAN_ONLY or above or (live_money and not fresh),
+        type_amount=str(call.amount) if typed else "",
+        comment="always" if "always" in comments else "on_deny" if "on_deny" in comments else "",
+    )
+
+
+def _above(amount: Money | None, bounds: tuple[Money, ...]) -> bool:
+    """Say whether an amount is above the bound of its currency; where none names it, it counts as above."""
+    if amount is None or not bounds:
+        return False
+    own = [bound for bound in bounds if bound.currency == amount.currency]
+    return not own or amount > own[0]

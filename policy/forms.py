@@ -92,6 +92,9 @@ def _one_of(noun: str, pick: Callable[[Names], Collection[str]]) -> Check:
 
 def _who(text: str, _names: Names) -> None:
     prefix, colon, role = text.partition(":")
+    bare = text.removeprefix("role").lstrip("-_. ")
+    if bare in ROLES:
+        raise FormError(f"{quoted(text)} is no person's name", f"the role is written role:{bare}")
     if not colon:
         notation.exact_name(text)
     elif prefix != "role":

@@ -14,6 +14,7 @@ from policy.errors import MoneyError
 from policy.model import Limit, Window, WindowKind
 from policy.money import EXPONENTS, Money
 
+LONGEST_NAME: Final = 253  # A domain name has no more (RFC 1035), and nobody reads a longer one.
 MAX_DURATION_S: Final = 366 * 86_400  # Usage is kept for a year; a longer window could not be added up.
 
 DURATION_PATTERN: Final = r"^[1-9][0-9]{0,8}[smhd]$"
@@ -123,6 +124,7 @@ def payee_pattern(text: str) -> str:
 
 def pattern(text: str) -> str:
     """Return a glob in which `*` and `?` are the only wildcards."""
+    _check_length(text)
     if not text or text != text.strip():
         raise ValueError(f"{_met(text)} is no name; it may not be empty or begin or end with a space")
     if "[" in text or "]" in text or "\n" in text:
@@ -132,11 +134,17 @@ def pattern(text: str) -> str:
 
 def exact_name(text: str) -> str:
     """Return the name of an agent, project or person, which knows no wildcards."""
+    _check_length(text)
     if not text or text != text.strip() or "\n" in text:
         raise ValueError(f"{_met(text)} is no name; it may not be empty or begin or end with a space")
     if set(text) & set("*?[]"):
         raise ValueError(f"{_met(text)} is no name; wildcards are not known here, write each name out")
     return text
+
+
+def _check_length(text: str) -> None:
+    if len(text) > LONGEST_NAME:
+        raise ValueError(f"a name of {len(text):,} characters; at most {LONGEST_NAME} are compared")
 
 
 def _met(text: str) -> str:

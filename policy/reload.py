@@ -79,7 +79,7 @@ def reload(old: Policy | None, sources: Sources, tools: Tools) -> Unchanged | Of
 
 
 def read_sources(path: Path) -> Sources:
-    """Return a policy's text and the *.cases.yaml beside it. Raises ConfigurationError for an unreadable one."""
+    """Return a policy's text and the *.cases.yaml beside it. Raises ConfigurationError."""
     cases = {file.name: read_source(file) for file in sorted(path.parent.glob("*.cases.yaml"))}
     return Sources(path.name, read_source(path), cases)
 

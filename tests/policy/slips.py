@@ -1,7 +1,7 @@
 """Slips of the finger in a policy file, and whether one opened a hole.
 
 A slip deletes, inserts or swaps one character. Its file is refused, equal, nowhere looser, or looser on some
-probe. Looser is allowed only inside a quantity or a name, where it is plainly another wish ("1.00" for "10.00").
+probe. Looser is allowed only inside a quantity or a name, where it is plainly another wish.
 """
 
 from __future__ import annotations
@@ -205,8 +205,8 @@ class Verdicts(Struct):
     refused: int = 0
     equal: int = 0
     nowhere_looser: int = 0
-    other_wishes: list[str] = []  # noqa: RUF012 - msgspec copies a Struct's empty list
-    holes: list[str] = []  # noqa: RUF012 - msgspec copies a Struct's empty list
+    other_wishes: list[str] = []
+    holes: list[str] = []
 
     @property
     def all(self) -> int:
@@ -215,7 +215,9 @@ class Verdicts(Struct):
         return self.refused + self.equal + self.nowhere_looser + told
 
 
-def judge(text: str, slips: Iterable[Slip], *, load: Load, asked: list[Probe]) -> Verdicts:
+def judge(
+    text: str, slips: Iterable[Slip], *, load: Load, asked: list[Probe], one_hole_is_enough: bool = False
+) -> Verdicts:
     """Try every slip and say what became of it."""
     original = load(text)
     said = plain(original)
@@ -236,6 +238,8 @@ def judge(text: str, slips: Iterable[Slip], *, load: Load, asked: list[Probe]) -
             verdicts.other_wishes.append(shown(text, slip))
         else:
             verdicts.holes.append(shown(text, slip))
+            if one_hole_is_enough:
+                break
     return verdicts
 
 

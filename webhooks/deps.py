@@ -22,7 +22,6 @@ class Deps(Struct, frozen=True, kw_only=True):
     names: Names  # The hosts and origins this listener answers to.
     secure: bool  # Whether browsers reach it by https.
     csrf_secret: str
-    wake: Callable[[], None] = lambda: None  # Tells the dispatcher that a verdict was given.
 
     @property
     def cookie(self) -> str:

@@ -148,7 +148,7 @@ async def _listeners(
         listeners.append(Listener("agents", agents.app, sockets["agents"]))
         drains.insert(0, agents.drain)
     if choice.web is not None:
-        from webhooks.app import web_app
+        from webhooks.web import web_app
 
         listeners.append(
             Listener("web", web_app(house, _bound(sockets["web"])), sockets["web"], lifespan=True)

@@ -90,7 +90,6 @@ class Requests:
             return await self._show(request, approval_id, str(missing), status=403)
         except CallRefused as refused:
             return await self._show(request, approval_id, str(refused), status=409)
-        self._deps.wake()
         return Redirect(path=f"/approvals/{approval_id}")
 
     async def _confirmed(

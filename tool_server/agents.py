@@ -28,7 +28,7 @@ _log = structlog.get_logger("bursar.agents")
 class Recorder:
     """Writes refusals of known agents into the audit log, without making anybody wait for it.
 
-    A refusal of nobody we know is counted and logged only: anybody on the network could write there otherwise.
+    A refusal of nobody we know is counted and logged only: else anybody on the network could write there.
     """
 
     def __init__(self, books: Books, meter: Meter) -> None:

@@ -111,6 +111,26 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str)
     return "\n".join(line.rstrip() for line in lines)
 
 
+def shown(record: Mapping[str, Any]) -> str:
+    """Return one record as lines of name and value; what is empty is left out."""
+    width = max((len(name) for name in record), default=0)
+    lines = []
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            lines += [name, *(f"  {line}" for line in shown(value).splitlines())]
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            lines += [name, *(f"  {_in_a_row(each)}" for each in value)]
+        elif value not in (None, "", []):
+            lines.append(f"{name.ljust(width)}  {_cell(value)}")
+    return "\n".join(lines)
+
+
+def _in_a_row(record: Mapping[str, Any]) -> str:
+    return "  ".join(
+        f"{name}={_cell(value)}" for name, value in record.items() if value not in (None, "", [])
+    )
+
+
 def _cell(value: object) -> str:
     """Return one value for a person: nothing for nothing, yes and no for truth, no control characters."""
     if value is None or value == "":

@@ -54,6 +54,5 @@ def run(args: argparse.Namespace) -> int:
 
 def show_link(told: dict[str, str]) -> None:
     """Print a one-time link and how long it works."""
-    print(
-        f"{told['name']} ({told['role']}) signs in once, until {told['expires_at']}, at:\n\n  {told['link']}\n"
-    )
+    print(f"{told['name']} ({told['role']}) signs in once, until {told['expires_at']}, at:")
+    print(f"\n  {told['link']}\n")

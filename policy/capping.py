@@ -35,8 +35,6 @@ def cap_needs(
     earned: list[EarnedNeed] = []
     mode = question.effect.mode
     for one in caps:
-        if not _binds(one, question):
-            continue
         if one.tests is not None and one.tests.truth_so_far(question) is False:
             continue
         unit, amount = (CALLS, 1) if one.counts_calls else (question.currency or "", question.units)
@@ -55,8 +53,6 @@ def weigh(caps: tuple[CompiledCap, ...], question: Question) -> Weighed:
     refusing: list[tuple[CompiledCap, CapLine | None]] = []
     covered = False
     for one in caps:
-        if not _binds(one, question):
-            continue
         if one.tests is not None and one.tests.truth(question) is False:
             continue
         covered = covered or one.covers
@@ -104,7 +100,7 @@ def frees_at(one: CompiledCap, line: CapLine, question: Question) -> datetime | 
 
 def exceeds_share(one: CompiledCap, line: CapLine, question: Question, percent: int) -> bool:
     """Say whether this agent's waiting requests and this one hold too much (M17); a lone one may."""
-    usage = question.facts.usage.get(one.id) if one.shared else None
+    usage = question.facts.usage.get(one.id)
     if usage is None or not usage.agent_waiting:
         return False
     return (usage.agent_waiting + line.asked) * 100 > line.limit * percent
@@ -113,14 +109,6 @@ def exceeds_share(one: CompiledCap, line: CapLine, question: Question, percent: 
 def in_the_red(one: CompiledCap, question: Question) -> bool:
     """Say whether the cap is a share of what was earned while more was lost (M15)."""
     return one.earned and question.facts.earned.get(one.id, 0) < 0
-
-
-def _binds(one: CompiledCap, question: Question) -> bool:
-    """Say whether the cap counts calls, or is kept in the call's currency."""
-    if one.counts_calls:
-        return True
-    currency = question.currency
-    return currency is not None and (one.currency is None or one.currency == currency)
 
 
 def _put_on(one: CompiledCap, question: Question) -> CapLine | None:

@@ -1,6 +1,6 @@
 """A policy made ready for deciding: every rule and cap compiled once, and indexed by what they can apply to.
 
-The index is by kind, tool, operation, provider and mode, so that a call meets only the rules that could
+The index is by kind, tool, operation, provider, mode and currency, so that a call meets only what could
 concern it, however long the file is. Compiling is a pure function of the policy; the memo only saves repeats.
 """
 
@@ -62,7 +62,7 @@ _TIMED: Final = ("hours", "sum_above", "count_above")  # Fields that time alone 
 _SHARED: Final = (Scope.ACCOUNT, Scope.PROJECT)
 _POLICIES_KEPT: Final = 8  # The active one, a candidate, and what a replay compares; more is a test.
 _TOOLS_KEPT: Final = 4_096  # Far more than a house has tools; callers may ask about any name.
-_SORTS_KEPT: Final = 64  # Operations, providers and modes of one tool; a real one has one to three.
+_SORTS_KEPT: Final = 64  # Operations, modes, currencies of one tool; a real one has a handful.
 
 
 SCOPE_KEYS: Final[dict[Scope, Callable[[Question], str]]] = {
@@ -206,16 +206,21 @@ class CompiledCap:
         self.covers = limit.money is not None and cap.per is Scope.ACCOUNT and kind in _COVERING
         self.shared = limit.money is not None and cap.per in _SHARED and not self.each_call
 
-    def concerns(self, tool: str, effect: Effect) -> bool:
-        """Say whether it can bind this sort of call (M10): who is counted, and what its match allows."""
-        counted = COUNTED if self.counts_calls else MONEY_OUT
-        return effect.kind in counted and (self.cap.match is None or fits(self.cap.match, tool, effect))
+    def concerns(self, tool: str, effect: Effect, currency: str | None) -> bool:
+        """Say whether it can bind this sort of call (M10), by what it counts, its currency and its match."""
+        if self.cap.match is not None and not fits(self.cap.match, tool, effect):
+            return False
+        if self.counts_calls:
+            return effect.kind in COUNTED
+        ours = currency is not None and (self.currency is None or self.currency == currency)
+        return ours and effect.kind in MONEY_OUT
 
 
 class Candidates(NamedTuple):
     """All that can concern one sort of call, each group sorted by id: the file's order is forgotten."""
 
     effect: Effect  # The first of this sort, to compare others with.
+    currency: str | None
     human_only: bool
     money_out: bool
     live_spend: bool  # Live money that leaves; what is neither test nor simulated counts as live (M30).
@@ -245,33 +250,40 @@ class Compiled:
         self.vendors = globs(tuple(name.casefold() for name in policy.lists.get(KNOWN_PAYEES, ())))
         self._index: dict[str, list[Candidates]] = {}
 
-    def candidates(self, tool: str, effect: Effect) -> Candidates:
+    def candidates(self, tool: str, effect: Effect, currency: str | None) -> Candidates:
         """Return the rules and caps that could concern this tool doing this sort of thing."""
         # A list and identities instead of one dict: hashing the members of an Enum runs Python code.
         for found in self._index.get(tool, ()):
             known = found.effect
-            if known.kind is effect.kind and known.mode is effect.mode and _same_door(known, effect):
+            if (
+                known.kind is effect.kind
+                and known.mode is effect.mode
+                and known.operation == effect.operation
+                and known.provider == effect.provider
+                and found.currency == currency
+            ):
                 return found
-        return self._remember(tool, effect)
+        return self._remember(tool, effect, currency)
 
-    def _remember(self, tool: str, effect: Effect) -> Candidates:
+    def _remember(self, tool: str, effect: Effect, currency: str | None) -> Candidates:
         if len(self._index) >= _TOOLS_KEPT:
             self._index.clear()
         sorts = self._index.setdefault(tool, [])
         if len(sorts) >= _SORTS_KEPT:
             sorts.clear()
-        found = self._gather(tool, effect)
+        found = self._gather(tool, effect, currency)
         sorts.append(found)
         return found
 
-    def _gather(self, tool: str, effect: Effect) -> Candidates:
+    def _gather(self, tool: str, effect: Effect, currency: str | None) -> Candidates:
         rules = [one.for_sort(tool, effect) for one in self.rules if _concerns(one.rule, tool, effect)]
-        caps = tuple(cap for cap in self.caps if cap.concerns(tool, effect))
+        caps = tuple(cap for cap in self.caps if cap.concerns(tool, effect, currency))
         acting = [rule for rule in rules if not rule.rule.shadow]
         human = is_human_only(effect)
         money_out = effect.kind in MONEY_OUT
         return Candidates(
             effect=effect,
+            currency=currency,
             human_only=human,
             money_out=money_out,
             live_spend=money_out and effect.mode not in _PROVED_UNREAL,
@@ -332,10 +344,6 @@ def _concerns(rule: Rule, tool: str, effect: Effect) -> bool:
         return False  # However wide an allow is, it never speaks for a human-only effect.
     # Taking back must stay possible: only a deny that names the tool outright stops a withdrawal.
     return rule.effect is not Answer.DENY or effect.kind is not Kind.WITHDRAW or tool in rule.match.tool
-
-
-def _same_door(one: Effect, other: Effect) -> bool:
-    return one.operation == other.operation and one.provider == other.provider
 
 
 def _cap_tests(cap: Cap, policy: Policy) -> Tests | None:

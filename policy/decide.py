@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from policy import explain, refusing
 from policy.capping import cap_needs, reserves, weigh
@@ -37,8 +37,8 @@ def needs(policy: Policy, call: Call) -> Needs:
     if call.core:
         return Needs(timezone=policy.timezone)
     compiled = compile_policy(policy)
-    found = compiled.candidates(call.tool, call.effect)
     question = Question(call, _NOTHING_KNOWN, compiled.tz)
+    found = compiled.candidates(call.tool, call.effect, question.currency)
     usage, earned = cap_needs(found.caps, question)
     sums: list[SumNeed] = []
     counts: list[CountNeed] = []
@@ -104,8 +104,8 @@ class _Hearing:
         self.policy = policy
         self.facts = facts
         self.desks = compiled.desks
-        self.found = compiled.candidates(call.tool, call.effect)
         self.question = Question(call, facts, compiled.tz)
+        self.found = compiled.candidates(call.tool, call.effect, self.question.currency)
         self.weighed = weigh(self.found.caps, self.question)
         self.twin: Twin | None = None
         if self.found.money_out and facts.twin_checked:
@@ -116,16 +116,18 @@ class _Hearing:
     def refusal(self, *, silent: bool, waits: bool) -> Refusal | None:
         """Return the first reason to deny that is no rule, in the order that `decide` promises."""
         found, question, weighed = self.found, self.question, self.weighed
-        return (
-            refusing.by_posture(found, question)
-            or refusing.by_live_spend(found, question, self.policy)
-            or (refusing.by_silence(found, question) if silent and not found.human_only else None)
-            or refusing.by_amount(found, question)
-            or refusing.by_cover(found, question, weighed)
-            or refusing.by_twin(found, question)
-            or refusing.by_caps(weighed, question)
-            or (refusing.by_waiting(self.policy, weighed, question) if waits else None)
-        )
+        refused = refusing.by_posture(found, question)
+        if refused is None and found.live_spend:
+            refused = refusing.by_live_spend(question, self.policy)
+        if refused is None and silent and not found.human_only:
+            refused = refusing.by_silence(found, question)
+        if refused is None and found.money_out:
+            refused = refusing.by_money(found, question, weighed)
+        if refused is None and weighed.refusing:
+            refused = refusing.by_caps(weighed, question)
+        if refused is None and waits:
+            refused = refusing.by_waiting(self.policy, weighed, question)
+        return refused
 
     def asks(self, asking: Speaking) -> tuple[Ask, ...]:
         """Return every desk that must agree, each with the rules that ask it, sorted by desk."""
@@ -133,14 +135,14 @@ class _Hearing:
         for rule, _ in asking:
             desk = rule.rule.approval or ""
             by_desk.setdefault(desk if desk in self.desks else "", []).append(rule.id)
-        asks = [Ask(self.desks.get(desk, OWNERS_DESK), tuple(rules)) for desk, rules in by_desk.items()]
+        asks = [Ask(self.desks.get(desk, OWNERS_DESK), tuple(by_desk[desk])) for desk in sorted(by_desk)]
         if self.found.human_only and not asks:
             asks.append(Ask(HUMAN_ONLY_DESK, ()))
         # M26: owners, where nobody else is asked, and always where the twin may have been bought.
         twin_asks = self.twin is not None and (not asks or self.twin.state == _TWIN_UNSURE)
         if twin_asks and all(ask.desk is not OWNERS_DESK for ask in asks):
             asks.append(Ask(OWNERS_DESK, ()))
-        return tuple(sorted(asks, key=lambda ask: ask.desk.id))
+        return tuple(asks)
 
     def deny(self, refusal: Refusal, rules: tuple[RuleLine, ...] = ()) -> Decision:
         """Answer no; nothing is reserved and nobody is asked."""
@@ -161,7 +163,8 @@ class _Hearing:
 
     def ask(self, asks: tuple[Ask, ...], asking: Speaking) -> Decision:
         """Answer that people must agree; what it would cost is held meanwhile."""
-        silent = tuple(rule.silent_where for rule, _ in asking if rule.silent_where)
+        held = self._held_reason()
+        silent = tuple([rule.silent_where for rule, _ in asking if rule.silent_where])
         return Decision(
             answer=Answer.REQUIRE_APPROVAL,
             rules=_lines(asking, self.question),
@@ -173,11 +176,13 @@ class _Hearing:
             message=explain.who_answers(asks, self.twin),
             would_change=silent,
             policy_sha256=self.policy.sha256,
-            **self._held(),
+            held_reason=held,
+            missing=self.facts.missing if held else (),
         )
 
     def allow(self, rules: tuple[RuleLine, ...]) -> Decision:
         """Answer yes, and say what must be reserved."""
+        held = self._held_reason()
         return Decision(
             answer=Answer.ALLOW,
             rules=rules,
@@ -185,17 +190,17 @@ class _Hearing:
             caps=self._caps(),
             reserves=reserves(self.weighed, self.question),
             policy_sha256=self.policy.sha256,
-            **self._held(),
+            held_reason=held,
+            missing=self.facts.missing if held else (),
         )
 
     def _caps(self) -> tuple[CapLine, ...]:
         return tuple([line for _, line in self.weighed.bound])
 
-    def _held(self) -> dict[str, Any]:
+    def _held_reason(self) -> str:
         """Say why the call must wait in the queue although it may run; readiness holds, it never denies."""
-        if self.facts.ready is True or self.question.effect.provider == _LEDGER_ONLY:
-            return {}
-        return {"held_reason": "not_ready", "missing": self.facts.missing}
+        ready = self.facts.ready is True or self.question.effect.provider == _LEDGER_ONLY
+        return "" if ready else "not_ready"
 
 
 def _takes_back_its_own(call: Call) -> bool:

@@ -79,9 +79,9 @@ def cap_is_full(line: CapLine) -> str:
 
 def who_answers(asks: Iterable[Ask], twin: Twin | None) -> str:
     """Say which desks must agree, and that it looks like another call where it does."""
-    desks = ", ".join(f"'{ask.desk.id}'" for ask in asks)
+    desks = "', '".join([ask.desk.id for ask in asks])
     alike = "" if twin is None else f"; it looks like {twin.call_id} ({twin.state})"
-    return f"a person decides: desk {desks}{alike}"
+    return f"a person decides: desk '{desks}'{alike}"
 
 
 def line(

@@ -61,10 +61,8 @@ def by_posture(found: Candidates, question: Question) -> Refusal | None:
     )
 
 
-def by_live_spend(found: Candidates, question: Question, policy: Policy) -> Refusal | None:
+def by_live_spend(question: Question, policy: Policy) -> Refusal | None:
     """Ask for all yeses to live money that leaves: environment, policy, provider."""
-    if not found.live_spend:
-        return None
     effect = question.effect
     wanted = []
     if question.facts.live_spend is not True:
@@ -93,36 +91,27 @@ def by_silence(found: Candidates, question: Question) -> Refusal:
     )
 
 
-def by_amount(found: Candidates, question: Question) -> Refusal | None:
-    """Refuse money that leaves in no amount: nothing could hold it to a limit (M18)."""
-    if not found.money_out or question.currency is not None:
-        return None
-    return _missing("it names no amount that could be held against a cap", retry="with_changes")
+def by_money(found: Candidates, question: Question, weighed: Weighed) -> Refusal | None:
+    """Refuse money that leaves in no amount, live without cover, or with twins that nobody looked for.
+
+    No amount could not be held to any limit (M18); a twin not looked for is not an absent one (M26).
+    """
+    currency = question.currency
+    if currency is None:
+        return _missing("it names no amount that could be held against a cap", retry="with_changes")
+    if found.live_spend and not weighed.covered:
+        return Refusal(
+            "live_spend_uncovered",
+            f"no account-wide money cap in {currency} covers this live spend",
+            would_change=(f"a cap per account on a day, a month or a duration, in {currency}",),
+        )
+    if not question.facts.twin_checked:
+        return _missing("whether an equal purchase exists was not looked up")
+    return None
 
 
-def by_cover(found: Candidates, question: Question, weighed: Weighed) -> Refusal | None:
-    """Refuse live money that no account-wide money cap covers."""
-    if weighed.covered or not found.live_spend:
-        return None
-    cap = f"a cap per account on a day, a month or a duration, in {question.currency}"
-    return Refusal(
-        "live_spend_uncovered",
-        f"no account-wide money cap in {question.currency} covers this live spend",
-        would_change=(cap,),
-    )
-
-
-def by_twin(found: Candidates, question: Question) -> Refusal | None:
-    """Refuse a purchase whose twins nobody looked for: one not looked for is not an absent one (M26)."""
-    if not found.money_out or question.facts.twin_checked:
-        return None
-    return _missing("whether an equal purchase exists was not looked up")
-
-
-def by_caps(weighed: Weighed, question: Question) -> Refusal | None:
+def by_caps(weighed: Weighed, question: Question) -> Refusal:
     """Refuse what does not fit under every cap; what is not known about a cap refuses first."""
-    if not weighed.refusing:
-        return None
     full: list[tuple[CompiledCap, CapLine]] = []
     for cap, line in weighed.refusing:
         if line is None:
@@ -146,7 +135,7 @@ def by_waiting(policy: Policy, weighed: Weighed, question: Question) -> Refusal 
         return Refusal("too_many_requests", message, "later", would_change=("an answer to one of them",))
     share = policy.limits.held_share_percent
     for cap, line in weighed.bound:
-        if exceeds_share(cap, line, question, share):
+        if cap.shared and exceeds_share(cap, line, question, share):
             message = (
                 f"this agent's waiting requests would hold more than {share}% of cap '{cap.id}' "
                 f"in {line.at}; wait for answers"

@@ -111,9 +111,7 @@ TWINS = (
         "(not asks or self.twin.state == _TWIN_UNSURE)",
         "(not asks)",
     ),
-    BrokenTwin(
-        "only the first desk is asked", "decide", "return tuple(sorted(asks,", "return tuple(sorted(asks[:1],"
-    ),
+    BrokenTwin("only the first desk is asked", "decide", "return tuple(asks)\n", "return tuple(asks[:1])\n"),
     BrokenTwin(
         "twenty-one requests may wait",
         "refusing",

@@ -67,4 +67,8 @@ class HousePages:
         except BursarError as refused:
             return await self._show(request, str(refused), status=403)
         running = tuple(f"{call.call_id} ({call.tool}, {call.state.value})" for call in in_flight)
-        return await self._show(request, in_flight=running) if running else Redirect(path="/posture")
+        return (
+            await self._show(request, in_flight=running)
+            if running
+            else Redirect(path="/posture", status_code=303)
+        )

@@ -90,7 +90,7 @@ class Requests:
             return await self._show(request, approval_id, str(missing), status=403)
         except CallRefused as refused:
             return await self._show(request, approval_id, str(refused), status=409)
-        return Redirect(path=f"/approvals/{approval_id}")
+        return Redirect(path=f"/approvals/{approval_id}", status_code=303)
 
     async def _confirmed(
         self, request: PageRequest, call: CallRecord, approval: ApprovalRecord, data: dict[str, str]

@@ -65,7 +65,7 @@ class SignIn:
         async def logout(request: PageRequest) -> Redirect:
             await self._sessions.end(request.auth)
             gone = Cookie(key=self._deps.cookie, max_age=0, path="/", secure=self._deps.secure)
-            return Redirect(path="/login", cookies=[gone])
+            return Redirect(path="/login", status_code=303, cookies=[gone])
 
         return [login_page, login, link_page, link, password_page, password, logout]
 
@@ -104,7 +104,7 @@ class SignIn:
         await self._deps.ledger.signed_in(
             by, self._deps.now(), operator_id=operator.operator_id, address=address, session=session.key
         )
-        return Redirect(path=to, cookies=[self._cookie(cookie)])
+        return Redirect(path=to, status_code=303, cookies=[self._cookie(cookie)])
 
     def _cookie(self, value: str) -> Cookie:
         return Cookie(

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from plugins.payments.simulator.options import add_options, options_of
@@ -20,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from plugins.payments.simulator.child import serve
 
     def announce(line: str) -> None:
-        sys.stdout.write((line if args.json else _for_people(json.loads(line))) + "\n")
+        sys.stdout.write((line if args.json else _for_people(json.loads(line), args.state)) + "\n")
         sys.stdout.flush()
 
     try:
@@ -29,12 +30,14 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(
             f"port {args.port} cannot be used ({error.strerror}); choose another --port"
         ) from error
+    except ValueError as error:
+        raise CommandError(str(error)) from error
     except KeyboardInterrupt:
         pass
     return EXIT_DONE
 
 
-def _for_people(line: dict[str, Any]) -> str:
+def _for_people(line: dict[str, Any], state: Path | None) -> str:
     rows = [
         f"SIMULATED Stripe at {line['address']} (no card is charged, no money moves)",
         f"  STRIPE_API_BASE={line['address']}",
@@ -46,5 +49,6 @@ def _for_people(line: dict[str, Any]) -> str:
             tagged = ",".join(f"test:{secret}" for secret in line[field])
             rows.append(f"  STRIPE_{name}WEBHOOK_SECRETS={tagged}")
     rows.append(f"  recipient {line['recipient']}, financial account {line['financial_account']}")
-    rows.append("End it with Ctrl-C; everything it knows is then forgotten.")
+    forgets = "everything it knows is then forgotten" if state is None else f"{state} keeps what it knows"
+    rows.append(f"End it with Ctrl-C; {forgets}.")
     return "\n".join(rows)

@@ -9,11 +9,11 @@ class SimClock:
 
     def __init__(self, base: Callable[[], float]) -> None:
         self._base = base
-        self._offset_s = 0.0
+        self.offset_s = 0.0
 
     def time(self) -> float:
         """Give the instant in seconds since 1970, with fractions."""
-        return self._base() + self._offset_s
+        return self._base() + self.offset_s
 
     def wall(self) -> float:
         """Give the base clock's instant, which receivers of signatures share; `advance` does not move it."""
@@ -32,4 +32,4 @@ class SimClock:
         """Move the world forward. Raises ValueError for a step back, which no Stripe ever takes."""
         if seconds < 0:
             raise ValueError(f"advance by {seconds} s: the clock only moves forward, give a positive number")
-        self._offset_s += seconds
+        self.offset_s += seconds

@@ -6,6 +6,7 @@ v1 forgets after 24 hours, v2 after 30 days. Answers given before execution bega
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -54,9 +55,24 @@ class Replays:
         """Keep the first answer of a key."""
         self._entries[family, key].answer = answer
 
+    def dump(self) -> list[list[Any]]:
+        """Give the stored answers, for a snapshot; what is in flight has none yet."""
+        items = self._entries.items()
+        return [_saved(family, key, e, e.answer) for (family, key), e in items if e.answer is not None]
+
+    def load(self, saved: list[list[Any]]) -> None:
+        """Take up the stored answers of a snapshot."""
+        for family, key, mark, created, status, body, headers in saved:
+            self._entries[family, key] = _Entry(mark, created, Response(status, body.encode(), headers))
+
     def release(self, family: str, key: str) -> None:
         """Give the key back: nothing was executed under it."""
         self._entries.pop((family, key), None)
+
+
+def _saved(family: str, key: str, entry: _Entry, answer: Response) -> list[Any]:
+    body = answer.body.decode()
+    return [family, key, entry.fingerprint, entry.created, answer.status, body, answer.headers]
 
 
 def fingerprint(method: str, path: str, params: object) -> str:

@@ -60,6 +60,17 @@ class KeyRing:
         """Forget a key, as after a rotation; it answers 401 from now on."""
         self._keys.pop(secret, None)
 
+    def dump(self) -> dict[str, list[str] | None]:
+        """Give every key with its scopes, for a snapshot."""
+        return {k.secret: None if k.scopes is None else sorted(k.scopes) for k in self._keys.values()}
+
+    def load(self, saved: dict[str, list[str] | None]) -> None:
+        """Replace every key by those of a snapshot."""
+        self._keys = {
+            secret: ApiKey(secret, None if scopes is None else frozenset(scopes))
+            for secret, scopes in saved.items()
+        }
+
     def authenticate(self, header: str) -> ApiKey:
         """Give the key of an Authorization header, Bearer or Basic. Raises ApiError (401)."""
         presented = _presented(header)

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class ChildOptions:
     settle_after_s: float | None = None
     post_after_s: float | None = None
     with_parent: bool = False
+    state: Path | None = None
 
 
 def add_options(made: argparse.ArgumentParser) -> None:
@@ -27,6 +29,7 @@ def add_options(made: argparse.ArgumentParser) -> None:
         "--settle-after", type=float, metavar="S", help="delayed payments settle after S seconds"
     )
     made.add_argument("--post-after", type=float, metavar="S", help="outbound payments post after S seconds")
+    made.add_argument("--state", type=Path, metavar="FILE", help="keep everything in FILE over restarts")
     made.add_argument("--with-parent", action="store_true", help="end when the starting process ends")
 
 
@@ -40,4 +43,5 @@ def options_of(given: argparse.Namespace) -> ChildOptions:
         settle_after_s=given.settle_after,
         post_after_s=given.post_after,
         with_parent=given.with_parent,
+        state=given.state,
     )

@@ -114,6 +114,18 @@ class Simulator:
         self.hooks.add_target(target)
         return chosen
 
+    def subscribe_as(self, name: str, url: str, events: Iterable[str], *, thin: bool = False) -> str:
+        """Let a URL receive events under a name that outlives a restart: its secret stays."""
+        known = self.hooks.targets.get(f"we_sim_{name}")
+        secret = self.world.ids.new("whsec") if known is None else known.secrets[0][0]
+        target = Target(f"we_sim_{name}", url, frozenset(events), [(secret, None)], is_thin=thin)
+        self.hooks.add_target(target)
+        return secret
+
+    def mark(self) -> object:
+        """Give something that differs whenever there may be more to save."""
+        return self._rng.getstate(), len(self.hooks.log), self.clock.offset_s
+
     def effects(self) -> list[Obj]:
         """Give the truth: every object through which money moved or may move."""
         return effects.of(self.world)

@@ -41,7 +41,7 @@ async def attempt(world: World, hooks: Webhooks, params: dict[str, Any]) -> Obj:
     if approved:
         _hold(world, authorization, amount)
         _count_payment(world, card)
-        world.after(_LIFE_S, lambda: _lapse(world, authorization))
+        _arm(world, authorization)
     world.emit("issuing_authorization.created", authorization)
     return authorization
 
@@ -270,6 +270,18 @@ def end(world: World, authorization: Obj, status: str) -> Obj:
         changed(authorization, amount=0, status=status)
         world.emit("issuing_authorization.updated", authorization)
     return authorization
+
+
+def rearm(world: World) -> None:
+    """Let authorizations of a restored world lapse at their time."""
+    for authorization in world.all("issuing.authorization"):
+        if authorization["status"] == "pending":
+            _arm(world, authorization)
+
+
+def _arm(world: World, authorization: Obj) -> None:
+    left = authorization["created"] + _LIFE_S - world.clock.time()
+    world.after(left, lambda: _lapse(world, authorization))
 
 
 def _lapse(world: World, authorization: Obj) -> None:

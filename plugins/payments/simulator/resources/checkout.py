@@ -138,6 +138,17 @@ def _plain_fields(params: dict[str, Any]) -> Obj:
 def start(world: World, session: Obj) -> None:
     """Keep a session and let it expire at its time."""
     world.add(session)
+    _arm(world, session)
+
+
+def rearm(world: World) -> None:
+    """Let sessions of a restored world expire at their time."""
+    for session in world.all("checkout.session"):
+        if session["status"] == "open":
+            _arm(world, session)
+
+
+def _arm(world: World, session: Obj) -> None:
     world.after(session["expires_at"] - world.clock.time(), lambda: _expire_if_open(world, session))
 
 

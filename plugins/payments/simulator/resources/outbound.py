@@ -149,9 +149,20 @@ def create(call: Call) -> Obj:
     }
     world.add(payment)
     _emit(world, "created", payment)
+    _arm(world, payment)
+    return world.render(payment)
+
+
+def rearm(world: World) -> None:
+    """Let payments of a restored world post after their time."""
+    for payment in world.all(PAYMENT):
+        if payment["status"] == "processing":
+            _arm(world, payment)
+
+
+def _arm(world: World, payment: Obj) -> None:
     if world.settings.post_after_s is not None:
         world.after(world.settings.post_after_s, lambda: _post_if_processing(world, payment))
-    return world.render(payment)
 
 
 def _post_if_processing(world: World, payment: Obj) -> None:

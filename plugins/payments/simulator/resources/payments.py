@@ -46,7 +46,8 @@ def pay(world: World, session: Obj, card: PageCard, email: str | None) -> Obj:
         world.emit("charge.pending", charge)
         world.emit("payment_intent.processing", intent)
         world.emit("checkout.session.completed", session)
-        _settle_later(world, session, card.settles)
+        world.hidden[session["id"], "settles"] = card.settles
+        _settle_later(world, session)
     _count_for_link(world, session)
     return session
 
@@ -239,8 +240,16 @@ def _succeed(world: World, intent: Obj, charge: Obj, *, fee: int) -> None:
     world.emit("payment_intent.succeeded", intent)
 
 
-def _settle_later(world: World, session: Obj, outcome: str) -> None:
+def rearm(world: World) -> None:
+    """Let delayed payments of a restored world settle after their time."""
+    for session in world.all("checkout.session"):
+        if (session["id"], "settles") in world.hidden:
+            _settle_later(world, session)
+
+
+def _settle_later(world: World, session: Obj) -> None:
     delay = world.settings.settle_after_s
+    outcome: str = world.hidden[session["id"], "settles"]
     if delay is not None:
         world.after(delay, lambda: settle(world, session, outcome))
 
@@ -281,6 +290,20 @@ def warn(world: World, charge: Obj) -> Obj:
     return warning
 
 
+def retrieve_warning(call: Call) -> Obj:
+    """Give an early fraud warning."""
+    return shown(call, call.world.get("radar.early_fraud_warning", call.id))
+
+
+def list_warnings(call: Call) -> Obj:
+    """List early fraud warnings, of one charge or payment intent or all."""
+    rows = call.world.all("radar.early_fraud_warning")
+    for name in ("charge", "payment_intent"):
+        if name in call.params:
+            rows = [row for row in rows if row[name] == call.params[name]]
+    return paging.page(call.world, rows, call.params, call.path)
+
+
 def retrieve_intent(call: Call) -> Obj:
     """Give a payment intent."""
     return shown(call, call.world.get("payment_intent", call.id, "intent"))
@@ -304,11 +327,14 @@ def list_charges(call: Call) -> Obj:
     return paging.page(call.world, rows, call.params, call.path)
 
 
+_WARNINGS, _WARNING = "/v1/radar/early_fraud_warnings", "radar.EarlyFraudWarning"
 ROUTES = (
     Route("GET /v1/payment_intents", list_intents, scope="payments", spec="PaymentIntentListParams"),
     Route(
         "GET /v1/payment_intents/{id}", retrieve_intent, scope="payments", spec="PaymentIntentRetrieveParams"
     ),
     Route("GET /v1/charges", list_charges, scope="payments", spec="ChargeListParams"),
+    Route(f"GET {_WARNINGS}", list_warnings, scope="payments", spec=f"{_WARNING}ListParams"),
+    Route(f"GET {_WARNINGS}/{{id}}", retrieve_warning, scope="payments", spec=f"{_WARNING}RetrieveParams"),
     Route("GET /v1/charges/{id}", retrieve_charge, scope="payments", spec="ChargeRetrieveParams"),
 )

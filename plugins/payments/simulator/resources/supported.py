@@ -41,6 +41,7 @@ _NAMES = {
     "PaymentLinkUpdateParams": "active metadata",
     "PaymentIntentListParams": "",
     "ChargeListParams": "payment_intent",
+    "radar.EarlyFraudWarningListParams": "charge payment_intent",
     "RefundCreateParams": "charge payment_intent amount reason metadata",
     "RefundListParams": "charge payment_intent",
     "RefundUpdateParams": "metadata",

@@ -109,5 +109,8 @@ async def test_a_disputed_charge_cannot_be_refunded_too(sim: Simulator, shop: Sh
 
 async def test_a_risky_card_draws_a_warning(sim: Simulator, shop: Shop) -> None:
     """The early sign of a dispute, as an event."""
-    await shop.charge(card="4000000000005423")
+    charge = await shop.charge(card="4000000000005423")
+    listed = (await shop.client.v1.radar.early_fraud_warnings.list_async({"charge": charge["id"]})).data
+    found = await shop.client.v1.radar.early_fraud_warnings.retrieve_async(listed[0].id)
+    assert (found.charge, found.actionable) == (charge["id"], True)
     assert sim.world.all("event")[-1]["type"] == "radar.early_fraud_warning.created"

@@ -163,6 +163,20 @@ async def test_the_introduction_is_complete(child: Child) -> None:
     ] == (line["instance"])
 
 
+def test_a_restart_with_a_state_file_is_the_same_simulator(tmp_path: Path) -> None:
+    """The demo's later starts: same account, same keys, same address."""
+    command = [sys.executable, "-m", "plugins.payments.simulator", "--state", str(tmp_path / "sim.json")]
+    lines = []
+    for _ in range(2):
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            lines.append(json.loads(child.stdout.readline()))
+            httpx.get(lines[-1]["address"] + "/_sim", trust_env=False)
+            child.terminate()
+            child.wait(10)
+    assert {**lines[0], "pid": 0} == {**lines[1], "pid": 0}
+
+
 def test_the_options_of_the_process_are_those_of_the_command() -> None:
     """One list of options for `python -m` and for `bursar simulate stripe`."""
     words = ["--port", "8431", "--seed", "3", "--webhook", "http://h/x", "--post-after", "2", "--with-parent"]

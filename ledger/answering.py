@@ -31,7 +31,9 @@ from policy.errors import (
 )
 from policy.model import Answer
 
-NO_DELAY_DECLARED_S: Final = 86_400  # M3: how long a person waits before saying "it failed", where no tool said.
+NO_DELAY_DECLARED_S: Final = (
+    86_400  # M3: how long a person waits before saying "it failed", where no tool said.
+)
 
 
 class NotYours(PolicyDenied):
@@ -67,8 +69,15 @@ def need_request(world: World, approval_id: str) -> tuple[ApprovalRow, CallRow]:
 
 
 def give(
-    world: World, approval_id: str, person: OperatorRecord, op_hash: str, verdict: str,
-    *, comment: str, at_us: int, confirmed_by: str | None = None,
+    world: World,
+    approval_id: str,
+    person: OperatorRecord,
+    op_hash: str,
+    verdict: str,
+    *,
+    comment: str,
+    at_us: int,
+    confirmed_by: str | None = None,
 ) -> None:
     """Count one person's answer for one exact operation; a denial ends it, the last desk met queues it.
 
@@ -79,7 +88,9 @@ def give(
     asks = approvals.read_asks(request.asks)
     _check(request, row, op_hash, at_us)
     if not approvals.may_answer(asks, person):
-        raise NotYours(f"{person.name} sits at none of the desks asked: {', '.join(ask.desk.id for ask in asks)}")
+        raise NotYours(
+            f"{person.name} sits at none of the desks asked: {', '.join(ask.desk.id for ask in asks)}"
+        )
     if verdict == "approve" and not any(
         approvals.counts_at(ask.desk, person, asker_of(world, row)) for ask in asks
     ):
@@ -157,9 +168,7 @@ def _follow(
         edges.end_unrun(world, row, "denied", code=HumanDenied.code, message=said, actor=actor, at_us=at_us)
 
 
-def comment_on(
-    world: World, approval_id: str, person: OperatorRecord, comment: str, *, at_us: int
-) -> None:
+def comment_on(world: World, approval_id: str, person: OperatorRecord, comment: str, *, at_us: int) -> None:
     """Ask or say something about a request without a verdict."""
     request, row = need_request(world, approval_id)
     given = VerdictRow(
@@ -189,7 +198,9 @@ def revoke(world: World, approval_id: str, person: OperatorRecord, *, comment: s
     mine = [
         verdict
         for verdict in world.verdicts[row.call_id]
-        if verdict.operator == person.operator_id and verdict.verdict == "approve" and verdict.revoked_at_us is None
+        if verdict.operator == person.operator_id
+        and verdict.verdict == "approve"
+        and verdict.revoked_at_us is None
     ]
     if not mine:
         raise NotYours(f"{person.name} gave no approval that could be taken back")
@@ -230,7 +241,9 @@ def cancel(world: World, call_id: str, actor: str, *, message: str, at_us: int) 
         return row
     if row.state not in {"awaiting_approval", "queued"}:
         raise InvalidArguments(f"the call is {row.state}: only what has not started can be taken back")
-    edges.end_unrun(world, row, "cancelled", code=CallCancelled.code, message=message, actor=actor, at_us=at_us)
+    edges.end_unrun(
+        world, row, "cancelled", code=CallCancelled.code, message=message, actor=actor, at_us=at_us
+    )
     return row
 
 
@@ -244,8 +257,15 @@ def replace(world: World, old: CallRow, new_call_id: str, actor: str, *, at_us: 
 
 
 def resolve(
-    world: World, call_id: str, person: OperatorRecord, outcome: Outcome,
-    *, evidence: str, at_us: int, actual_minor: int | None = None, settle_after_s: float | None = None,
+    world: World,
+    call_id: str,
+    person: OperatorRecord,
+    outcome: Outcome,
+    *,
+    evidence: str,
+    at_us: int,
+    actual_minor: int | None = None,
+    settle_after_s: float | None = None,
 ) -> CallRow:
     """Settle an unknown call by a person's evidence. "It failed" waits until nothing can arrive any more (M3).
 
@@ -261,8 +281,15 @@ def resolve(
     actor = f"operator:{person.operator_id}"
     if outcome is Outcome.SUCCEEDED:
         succeed(
-            world, row, actual_minor=actual_minor, committed=False, proof=proof, result=b"", actor=actor,
-            at_us=at_us, evidence=evidence,
+            world,
+            row,
+            actual_minor=actual_minor,
+            committed=False,
+            proof=proof,
+            result=b"",
+            actor=actor,
+            at_us=at_us,
+            evidence=evidence,
         )
         return row
     if outcome is not Outcome.FAILED:
@@ -274,8 +301,15 @@ def resolve(
             retry_at=from_us(safe_us),
         )
     fail(
-        world, row, code=Declined.code, message="a person found that it did not happen", retry="new_key",
-        proof=proof, actor=actor, at_us=at_us, evidence=evidence,
+        world,
+        row,
+        code=Declined.code,
+        message="a person found that it did not happen",
+        retry="new_key",
+        proof=proof,
+        actor=actor,
+        at_us=at_us,
+        evidence=evidence,
     )
     return row
 
@@ -316,4 +350,3 @@ def edit(
         decision=admitted.decision,
         approval=approval_record(world.approvals[request.approval_id]),
     )
-

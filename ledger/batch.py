@@ -140,7 +140,9 @@ def _alone(connection: Connection, job: Job, machine: Machine) -> Done:
 def _without_changes(connection: Connection, job: HotJob, error: Exception, machine: Machine) -> Done:
     """Settle without what the plugin wanted changed: what happened at a provider is recorded whatever else fails."""
     bare = msgspec.structs.replace(
-        job.command, changes=(), evidence=f"{getattr(job.command, 'evidence', '')} changes refused: {error}".strip()
+        job.command,
+        changes=(),
+        evidence=f"{getattr(job.command, 'evidence', '')} changes refused: {error}".strip(),
     )
     done = _alone(connection, HotJob(job.account, bare), machine)
     return done if done.error is None else Done(error=error)
@@ -148,8 +150,12 @@ def _without_changes(connection: Connection, job: HotJob, error: Exception, mach
 
 def _told(broken: Exception) -> Exception:
     """Return what a caller hears of a fault: a database's becomes `unavailable`, our own stays what it is."""
-    if type(broken).__module__.split(".")[0] in {"sqlite3", "sqlalchemy", "asyncpg"} or isinstance(broken, OSError):
-        told = Unavailable(f"the ledger cannot be written now ({type(broken).__name__}); try again with the same key")
+    if type(broken).__module__.split(".")[0] in {"sqlite3", "sqlalchemy", "asyncpg"} or isinstance(
+        broken, OSError
+    ):
+        told = Unavailable(
+            f"the ledger cannot be written now ({type(broken).__name__}); try again with the same key"
+        )
         told.__cause__ = broken
         return told
     return broken

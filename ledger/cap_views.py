@@ -34,7 +34,9 @@ def _views(tx: Tx, world: World, cap: Cap, policy: Policy, at_us: int) -> list[C
     first = reading_start(cap.window, at_us, policy.timezone)
     u = cap_usage.c
     prefix = f"{cap.id}:{world.law.cap_digests[cap.id]}/"
-    window = u.window_start_us >= first if cap.window.kind is WindowKind.ROLLING else u.window_start_us == first
+    window = (
+        u.window_start_us >= first if cap.window.kind is WindowKind.ROLLING else u.window_start_us == first
+    )
     asked = select(cap_usage).where(
         u.account_id == world.account_id,
         u.meter >= prefix,

@@ -52,7 +52,9 @@ def held_readings(world: World, row: CallRow) -> list[tuple[Reading, int]]:
 def reading_of(usage: UsageRow) -> Reading:
     """Return the meter that a row of usage is of."""
     scope, mode = usage.scope, usage.mode
-    return Reading(usage.meter, usage.cap_id, scope, usage.scope_key, usage.unit, mode, read_window(usage.window))
+    return Reading(
+        usage.meter, usage.cap_id, scope, usage.scope_key, usage.unit, mode, read_window(usage.window)
+    )
 
 
 def float_again(world: World, row: CallRow) -> None:
@@ -166,7 +168,9 @@ def usage_of(world: World, reading: Reading, at_us: int, own: CallRow | None) ->
             posted += row.posted
             held += row.held + row.committed
     if own is not None:
-        held += sum(amount for ordinal, amount in world.floating[reading.meter].values() if ordinal < own.ordinal)
+        held += sum(
+            amount for ordinal, amount in world.floating[reading.meter].values() if ordinal < own.ordinal
+        )
         held -= _own_in_window(world, reading, own, first)
     return Usage(posted=posted, held=held)
 
@@ -176,5 +180,7 @@ def _own_in_window(world: World, reading: Reading, own: CallRow, first: int) -> 
     mine = world.reservations[own.call_id].get(reading.meter)
     if mine is None or mine.state not in {"held", "committed"} or mine.window_start_us == FLOATING:
         return 0
-    counts = mine.window_start_us == first or (reading.window.kind is ROLLING and mine.window_start_us > first)
+    counts = mine.window_start_us == first or (
+        reading.window.kind is ROLLING and mine.window_start_us > first
+    )
     return mine.amount if counts else 0

@@ -46,7 +46,9 @@ def appliers() -> dict[type[Change], Applier]:
     return {}
 
 
-def apply_change(tx: Tx, change: Change, context: ChangeContext, table: Mapping[type[Change], Applier]) -> None:
+def apply_change(
+    tx: Tx, change: Change, context: ChangeContext, table: Mapping[type[Change], Applier]
+) -> None:
     """Write one change."""
     applier = table.get(type(change))
     if applier is None:

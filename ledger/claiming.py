@@ -56,7 +56,9 @@ def _claim_queued(world: World, command: Claim, row: CallRow, at_us: int) -> Cla
     if row.state != "queued":
         return _not(row, "not_queued", f"the call is {row.state}, not queued")
     if row.run_by_us is not None and at_us >= row.run_by_us:
-        return _end(world, row, "expired", RunByPassed.code, "it could not run before its time was over", at_us)
+        return _end(
+            world, row, "expired", RunByPassed.code, "it could not run before its time was over", at_us
+        )
     changed = _what_changed(world, command, row)
     if changed is not None:
         return _end(world, row, "cancelled", *changed, at_us)
@@ -142,7 +144,10 @@ def _back_to_approval(world: World, row: CallRow, decision: Decision, at_us: int
     edges.move(world, row, "awaiting_approval", at_us)
     row.decision, row.policy_sha256 = ENCODER.encode(decision), decision.policy_sha256 or row.policy_sha256
     world.log(
-        CallReturned(policy_sha256=row.policy_sha256), row.call_id, edges.SYSTEM, at_us,
+        CallReturned(policy_sha256=row.policy_sha256),
+        row.call_id,
+        edges.SYSTEM,
+        at_us,
         {"decision": row.decision.decode()},
     )
     edges.ask_people(
@@ -174,7 +179,10 @@ def _why_held(
         lacking = ", ".join(decision.missing or command.process.missing.get(row.provider, ()))
         return decision.held_reason or NotReady.code, f"{row.provider} is not ready: {lacking or 'not known'}"
     if identity is None:
-        return ProviderAccountChanged.code, f"the key of {row.provider} opens another account than this call's"
+        return (
+            ProviderAccountChanged.code,
+            f"the key of {row.provider} opens another account than this call's",
+        )
     return None
 
 

@@ -97,7 +97,9 @@ class Claim(Struct, frozen=True, kw_only=True):
     holder: str  # The process.
     lease_s: float
     process: ProcessFacts
-    expect: Callable[[CallRecord, tuple[RecordRef, ...]], str | None]  # Re-describes; a reason where it differs.
+    expect: Callable[
+        [CallRecord, tuple[RecordRef, ...]], str | None
+    ]  # Re-describes; a reason where it differs.
     references: tuple[Query, ...] = ()
     purpose: str = "execute"  # "execute", "replay" or "lookup".
     tool_hash: str = ""  # Of the tool as this process defines it; empty where it defines none.

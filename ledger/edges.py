@@ -42,7 +42,9 @@ def move(world: World, row: CallRow, state: str, at_us: int) -> None:
     world.change(row)
 
 
-def end_unrun(world: World, row: CallRow, state: str, *, code: str, message: str, actor: str, at_us: int) -> None:
+def end_unrun(
+    world: World, row: CallRow, state: str, *, code: str, message: str, actor: str, at_us: int
+) -> None:
     """End a call that never ran: denied, cancelled or expired; its holds are let go and its request closes."""
     release(world, row)
     move(world, row, state, at_us)

@@ -40,7 +40,9 @@ def take_outbox(tx: Tx, account: str, at: datetime, limit: int) -> list[tuple[st
     at_us = to_us(at)
     asked = (
         select(o.outbox_id, o.topic, o.payload)
-        .where(o.account_id == account, o.done_at_us.is_(None), o.due_at_us <= at_us, o.lease_until_us <= at_us)
+        .where(
+            o.account_id == account, o.done_at_us.is_(None), o.due_at_us <= at_us, o.lease_until_us <= at_us
+        )
         .order_by(o.due_at_us)
         .limit(limit)
     )

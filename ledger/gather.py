@@ -20,7 +20,9 @@ STRICTNESS: Final = {posture: place for place, posture in enumerate(Posture)}
 BEAT_LIVES_US: Final = 30 * SECOND_US
 
 
-def gather(world: World, call: Call, needs: Needs, process: ProcessFacts, at_us: int, own: CallRow | None) -> Facts:
+def gather(
+    world: World, call: Call, needs: Needs, process: ProcessFacts, at_us: int, own: CallRow | None
+) -> Facts:
     """Return what `decide` must know at this instant; `own` is the call itself where it was admitted before.
 
     What the policy asks for and the ledger does not count stays out, and a missing fact denies.
@@ -101,4 +103,7 @@ def _readings(
 
 
 def _payee_known(world: World, call: Call) -> bool:
-    return call.effect.payee is not None and (call.effect.mode, call.effect.payee.casefold()) in world.known_payees
+    return (
+        call.effect.payee is not None
+        and (call.effect.mode, call.effect.payee.casefold()) in world.known_payees
+    )

@@ -58,7 +58,9 @@ def log_account(world: World, name: str, instance_id: str, at: datetime) -> None
 
 def add_project(tx: Tx, world: World, name: str, by: str, at: datetime) -> ProjectRecord:
     """Open a project. Raises ConfigurationError where the name is taken."""
-    known = select(h.projects.c.name).where(h.projects.c.account_id == world.account_id, h.projects.c.name == name)
+    known = select(h.projects.c.name).where(
+        h.projects.c.account_id == world.account_id, h.projects.c.name == name
+    )
     if tx.connection.execute(known).first() is not None:
         raise ConfigurationError(f"there is a project {name!r} already")
     row = {"account_id": world.account_id, "name": name, "state": "open", "created_at_us": to_us(at)}
@@ -70,15 +72,24 @@ def add_project(tx: Tx, world: World, name: str, by: str, at: datetime) -> Proje
 
 def need_project(tx: Tx, world: World, name: str) -> None:
     """Raise RecordMissing unless the project is open."""
-    known = select(h.projects.c.state).where(h.projects.c.account_id == world.account_id, h.projects.c.name == name)
+    known = select(h.projects.c.state).where(
+        h.projects.c.account_id == world.account_id, h.projects.c.name == name
+    )
     row = tx.connection.execute(known).first()
     if row is None or row[0] != "open":
         raise RecordMissing(f"there is no open project {name!r}; make one with `bursar project add {name}`")
 
 
 def open_run(
-    tx: Tx, world: World, project: str, title: str, by: str, at: datetime,
-    *, standing: bool = False, order_id: str | None = None,
+    tx: Tx,
+    world: World,
+    project: str,
+    title: str,
+    by: str,
+    at: datetime,
+    *,
+    standing: bool = False,
+    order_id: str | None = None,
 ) -> RunRecord:
     """Open a run of a project."""
     need_project(tx, world, project)
@@ -152,8 +163,18 @@ def midnight(world: World, at: datetime) -> datetime:
 
 
 def add_agent(
-    tx: Tx, world: World, *, name: str, project: str, kits: tuple[str, ...], token_sha256: str, by: str, at: datetime,
-    run_id: str | None = None, expires_at: datetime | None = None, strict_errors: bool = False,
+    tx: Tx,
+    world: World,
+    *,
+    name: str,
+    project: str,
+    kits: tuple[str, ...],
+    token_sha256: str,
+    by: str,
+    at: datetime,
+    run_id: str | None = None,
+    expires_at: datetime | None = None,
+    strict_errors: bool = False,
 ) -> AgentRecord:
     """Register an agent. A name is given once for ever: keys and caps are kept by it."""
     need_project(tx, world, project)
@@ -210,7 +231,9 @@ def need_agent(world: World, name: str) -> AgentRecord:
 
 def _set_agent(tx: Tx, world: World, name: str, **columns: str) -> None:
     tx.connection.execute(
-        update(h.agents).where(h.agents.c.account_id == world.account_id, h.agents.c.name == name).values(**columns)
+        update(h.agents)
+        .where(h.agents.c.account_id == world.account_id, h.agents.c.name == name)
+        .values(**columns)
     )
 
 
@@ -265,7 +288,9 @@ def seen(tx: Tx, account: str, names: dict[str, int]) -> None:
     """Note when agents were last seen: nothing waits for it and nothing depends on it."""
     for name, at_us in names.items():
         tx.connection.execute(
-            update(h.agents).where(h.agents.c.account_id == account, h.agents.c.name == name).values(last_seen_at_us=at_us)
+            update(h.agents)
+            .where(h.agents.c.account_id == account, h.agents.c.name == name)
+            .values(last_seen_at_us=at_us)
         )
 
 

@@ -81,7 +81,9 @@ def _remember(tx: Tx, world: World, digest: str, text: str, file: str, by: str, 
 def _switch(tx: Tx, world: World, digest: str, by: str, at: datetime, replaces: str | None) -> Activation:
     versions = h.policy_versions
     others = (versions.c.account_id == world.account_id) & (versions.c.sha256 != digest)
-    tx.connection.execute(update(versions).where(others, versions.c.state == "active").values(state="retired"))
+    tx.connection.execute(
+        update(versions).where(others, versions.c.state == "active").values(state="retired")
+    )
     if replaces is not None:
         world.log(PolicyRetired(), replaces, _actor(by), to_us(at))
     tx.connection.execute(
@@ -114,7 +116,15 @@ def candidate_text(tx: Tx, world: World, digest: str) -> tuple[str, str]:
 
 
 def set_posture(
-    tx: Tx, world: World, scope: str, scope_key: str, posture: Posture, *, because: str, by: str, at: datetime,
+    tx: Tx,
+    world: World,
+    scope: str,
+    scope_key: str,
+    posture: Posture,
+    *,
+    because: str,
+    by: str,
+    at: datetime,
     owner: bool,
 ) -> tuple[CallRow, ...]:
     """Move a scope's posture and return what is in flight under it.
@@ -160,7 +170,14 @@ def in_flight(tx: Tx, world: World, scope: str, scope_key: str) -> tuple[CallRow
 
 
 def beat(
-    tx: Tx, world: World, process_id: str, *, live_spend: bool, policy_sha256: str | None, version: str, at: datetime
+    tx: Tx,
+    world: World,
+    process_id: str,
+    *,
+    live_spend: bool,
+    policy_sha256: str | None,
+    version: str,
+    at: datetime,
 ) -> None:
     """Note that a process lives, with its LIVE_SPEND (M6); its first beat is said in the log."""
     mine = (h.processes.c.account_id == world.account_id) & (h.processes.c.process_id == process_id)
@@ -170,7 +187,11 @@ def beat(
         return
     tx.connection.execute(
         insert(h.processes).values(
-            account_id=world.account_id, process_id=process_id, version=version, started_at_us=to_us(at), **values
+            account_id=world.account_id,
+            process_id=process_id,
+            version=version,
+            started_at_us=to_us(at),
+            **values,
         )
     )
     fact = ProcessStarted(live_spend=int(live_spend), version=version, policy_sha256=policy_sha256)
@@ -188,14 +209,29 @@ KIND_ORDER = ("read", "draft", "withdraw", "earn", "provision", "spend", "human_
 
 
 def accept_tool(
-    tx: Tx, world: World, tool: str, definition_hash: str, kind: str, *, by: str, at: datetime, definition: str = ""
+    tx: Tx,
+    world: World,
+    tool: str,
+    definition_hash: str,
+    kind: str,
+    *,
+    by: str,
+    at: datetime,
+    definition: str = "",
 ) -> None:
     """Accept a tool's definition. Raises ConfigurationError for a kind below the accepted one (M30)."""
     mine = (h.tool_acceptances.c.account_id == world.account_id) & (h.tool_acceptances.c.tool == tool)
     known = tx.connection.execute(select(h.tool_acceptances.c.accepted_kind).where(mine)).first()
     if known is not None and KIND_ORDER.index(kind) < KIND_ORDER.index(known[0]):
-        raise ConfigurationError(f"tool {tool!r} was accepted as {known[0]} and now says {kind}: that is refused")
-    values = {"definition_hash": definition_hash, "accepted_kind": kind, "accepted_by": by, "at_us": to_us(at)}
+        raise ConfigurationError(
+            f"tool {tool!r} was accepted as {known[0]} and now says {kind}: that is refused"
+        )
+    values = {
+        "definition_hash": definition_hash,
+        "accepted_kind": kind,
+        "accepted_by": by,
+        "at_us": to_us(at),
+    }
     if known is None:
         tx.connection.execute(
             insert(h.tool_acceptances).values(account_id=world.account_id, tool=tool, **values)
@@ -209,5 +245,3 @@ def accept_tool(
 
 def _actor(by: str) -> str:
     return by if ":" in by else f"operator:{by}"
-
-

@@ -91,5 +91,10 @@ def posture_record(row: Row) -> PostureRecord:
     """Return a posture from its whole row."""
     _, scope, scope_key, posture, because, set_by, at = row
     return PostureRecord(
-        scope=scope, scope_key=scope_key, posture=Posture(posture), because=because, set_by=set_by, at=from_us(at)
+        scope=scope,
+        scope_key=scope_key,
+        posture=Posture(posture),
+        because=because,
+        set_by=set_by,
+        at=from_us(at),
     )

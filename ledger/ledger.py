@@ -123,7 +123,7 @@ def machine_of(
     return Machine(sources, Sinks(random_bytes, changes.appliers()), failed or (lambda _what, _error: None))
 
 
-async def open_ledger(  # noqa: PLR0913 -- every outside thing a ledger rests on is handed in by name
+async def open_ledger(
     url: str,
     *,
     judge: Judge,
@@ -179,11 +179,15 @@ def sqlite_path(url: str) -> Path:
 def _ready(connection: Connection, account_id: str | None) -> str:
     """Check the tables' revision and return the account to serve."""
     schema_state.check_head(connection)
-    accounts = [row[0] for row in connection.execute(text("SELECT account_id FROM accounts ORDER BY account_id"))]
+    accounts = [
+        row[0] for row in connection.execute(text("SELECT account_id FROM accounts ORDER BY account_id"))
+    ]
     if account_id is None and len(accounts) == 1:
         return str(accounts[0])
     if account_id not in accounts:
-        raise ConfigurationError(f"there is no account {account_id!r} in this ledger; make one with `bursar init`")
+        raise ConfigurationError(
+            f"there is no account {account_id!r} in this ledger; make one with `bursar init`"
+        )
     return account_id
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+
 import msgspec
 from msgspec import Struct
 
@@ -32,6 +33,7 @@ from policy.model import Call, Needs
 
 Hot = Admission | Claim | Settlement
 
+
 class Sources(Struct, frozen=True):
     """What loading needs beside the database."""
 
@@ -48,7 +50,9 @@ def open_world(tx: Tx, account: str, sources: Sources, *, lock: bool = True) -> 
     """
     found = tx.first(sql.LOCK if lock else sql.ACCOUNT_STATE, account=account)
     if found is None:
-        raise ConfigurationError(f"there is no account {account!r} in this ledger; make one with `bursar init`")
+        raise ConfigurationError(
+            f"there is no account {account!r} in this ledger; make one with `bursar init`"
+        )
     version, next_ordinal, policy_sha256, moved_to = found
     if moved_to is not None:
         raise ConfigurationError(f"this ledger has moved to {moved_to} and never serves again")
@@ -63,7 +67,9 @@ def open_world(tx: Tx, account: str, sources: Sources, *, lock: bool = True) -> 
         house=house,
         next_ordinal=next_ordinal,
         new_id=sources.new_id,
-        processes=tuple(ProcessBeat(row[0], bool(row[1]), row[2]) for row in tx.rows(sql.PROCESSES, account=account)),
+        processes=tuple(
+            ProcessBeat(row[0], bool(row[1]), row[2]) for row in tx.rows(sql.PROCESSES, account=account)
+        ),
     )
 
 
@@ -135,7 +141,9 @@ def load_runs(tx: Tx, world: World, run_ids: Iterable[str]) -> None:
         world.runs[found[1]] = RunRow(*found)
 
 
-def load_records(tx: Tx, world: World, query: Query, reader: Reader, loaders: Mapping[type[Query], Loader]) -> None:
+def load_records(
+    tx: Tx, world: World, query: Query, reader: Reader, loaders: Mapping[type[Query], Loader]
+) -> None:
     """Answer one query under the lock; an absent record is kept as such."""
     try:
         world.records[query, reader] = load_query(tx, query, reader, loaders)
@@ -222,7 +230,9 @@ def load_facts(tx: Tx, world: World, want: Wanted) -> None:
         if meter is not None:
             held[meter] = amount
     for project, currency, mode, after_s, until in want.earned:
-        found = tx.first(sql.EARNED, account=account, project=project, currency=currency, mode=mode, until=until)
+        found = tx.first(
+            sql.EARNED, account=account, project=project, currency=currency, mode=mode, until=until
+        )
         world.earned[project, currency, mode, after_s] = int(found[0]) if found else 0
 
 

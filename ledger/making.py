@@ -25,7 +25,7 @@ from ledger.times import to_us
 T = TypeVar("T")
 
 
-async def make_ledger(  # noqa: PLR0913 -- every outside thing is handed in by name
+async def make_ledger(
     url: str,
     *,
     account_id: str,

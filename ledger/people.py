@@ -66,7 +66,9 @@ def need_operator(world: World, operator_id: str) -> OperatorRecord:
     return found
 
 
-def set_password_hash(tx: Tx, world: World, operator_id: str, password_hash: str, by: str, at: datetime) -> None:
+def set_password_hash(
+    tx: Tx, world: World, operator_id: str, password_hash: str, by: str, at: datetime
+) -> None:
     """Give an operator a password."""
     operator = need_operator(world, operator_id)
     _set(tx, world, operator.operator_id, password_hash=password_hash)
@@ -75,7 +77,14 @@ def set_password_hash(tx: Tx, world: World, operator_id: str, password_hash: str
 
 
 def change_operator(
-    tx: Tx, world: World, operator_id: str, *, by: str, at: datetime, role: Role | None = None, active: bool | None = None
+    tx: Tx,
+    world: World,
+    operator_id: str,
+    *,
+    by: str,
+    at: datetime,
+    role: Role | None = None,
+    active: bool | None = None,
 ) -> OperatorRecord:
     """Give another role, disable, or let in again. Their verdicts not yet claimed count as what they are now (M27).
 
@@ -112,7 +121,9 @@ def _log(
     if name:
         payload["name"] = name
     actor = by if ":" in by else f"operator:{by}"
-    world.log(OperatorChanged(state=state, role=role.value, what=what), operator_id, actor, to_us(at), payload)
+    world.log(
+        OperatorChanged(state=state, role=role.value, what=what), operator_id, actor, to_us(at), payload
+    )
 
 
 # --- links -----------------------------------------------------------------------------------------------

@@ -84,7 +84,9 @@ class Timeline(Struct, frozen=True, kw_only=True):
 def call(tx: Tx, account: str, call_id: str) -> CallRecord:
     """Return one call. Raises RecordMissing."""
     c = s.tool_calls.c
-    row = tx.connection.execute(select(s.tool_calls).where(c.account_id == account, c.call_id == call_id)).first()
+    row = tx.connection.execute(
+        select(s.tool_calls).where(c.account_id == account, c.call_id == call_id)
+    ).first()
     if row is None:
         raise RecordMissing(f"there is no call {call_id!r}")
     return call_record(CallRow(*row))
@@ -97,7 +99,10 @@ def calls(tx: Tx, account: str, wanted: CallFilter, after: str | None, limit: in
     if after is not None:
         asked = asked.where(c.ordinal < _number(after))
     rows = [CallRow(*row) for row in _page(tx, asked.order_by(c.ordinal.desc()), limit)]
-    return page([call_record(row) for row in rows[:limit]], str(rows[limit - 1].ordinal) if len(rows) > limit else None)
+    return page(
+        [call_record(row) for row in rows[:limit]],
+        str(rows[limit - 1].ordinal) if len(rows) > limit else None,
+    )
 
 
 def _conditions(wanted: CallFilter) -> list[ColumnElement[bool]]:
@@ -149,7 +154,9 @@ def _of_call(tx: Tx, table: Table, account: str, call_id: str, order: str) -> Se
 
 def verdicts(tx: Tx, account: str, call_id: str) -> tuple[VerdictRecord, ...]:
     """Return every answer and comment on a call's requests, oldest first."""
-    return tuple(verdict_record(VerdictRow(*row)) for row in _of_call(tx, s.verdicts, account, call_id, "at_us"))
+    return tuple(
+        verdict_record(VerdictRow(*row)) for row in _of_call(tx, s.verdicts, account, call_id, "at_us")
+    )
 
 
 # --- approvals -------------------------------------------------------------------------------------------
@@ -197,7 +204,10 @@ def approvals(
     if after is not None:
         asked = asked.where(a.approval_id < after)
     rows = [ApprovalRow(*row) for row in _page(tx, asked.order_by(a.approval_id.desc()), limit)]
-    return page([approval_record(row) for row in rows[:limit]], rows[limit - 1].approval_id if len(rows) > limit else None)
+    return page(
+        [approval_record(row) for row in rows[:limit]],
+        rows[limit - 1].approval_id if len(rows) > limit else None,
+    )
 
 
 # --- runs and reviews ------------------------------------------------------------------------------------
@@ -221,7 +231,22 @@ def runs(
 
 def review_record(row: Sequence[Any]) -> ReviewRecord:
     """Return an owner's judgement from its whole row."""
-    account, review_id, kind, subject_type, subject_id, run_id, agent, _, state, body, words, by, answered, at = row
+    (
+        account,
+        review_id,
+        kind,
+        subject_type,
+        subject_id,
+        run_id,
+        agent,
+        _,
+        state,
+        body,
+        words,
+        by,
+        answered,
+        at,
+    ) = row
     return ReviewRecord(
         review_id=review_id,
         account_id=account,
@@ -242,15 +267,24 @@ def review_record(row: Sequence[Any]) -> ReviewRecord:
 def review(tx: Tx, account: str, review_id: str) -> ReviewRecord:
     """Return one review. Raises RecordMissing."""
     r = s.reviews.c
-    row = tx.connection.execute(select(s.reviews).where(r.account_id == account, r.review_id == review_id)).first()
+    row = tx.connection.execute(
+        select(s.reviews).where(r.account_id == account, r.review_id == review_id)
+    ).first()
     if row is None:
         raise RecordMissing(f"there is no review {review_id!r}")
     return review_record(row)
 
 
 def reviews(
-    tx: Tx, account: str, *, state: str | None, kind: str | None, run_id: str | None, subject_id: str | None,
-    after: str | None, limit: int,
+    tx: Tx,
+    account: str,
+    *,
+    state: str | None,
+    kind: str | None,
+    run_id: str | None,
+    subject_id: str | None,
+    after: str | None,
+    limit: int,
 ) -> Page[ReviewRecord]:
     """Return reviews, newest first."""
     r = s.reviews.c
@@ -287,9 +321,7 @@ def subject_entries(tx: Tx, account: str, subject_type: str, subject_id: str) ->
 
 def _entries(account: str) -> Select[Any]:
     e, p = g.audit_entry.c, g.audit_payload.c
-    joined = g.audit_entry.outerjoin(
-        g.audit_payload, and_(p.account_id == e.account_id, p.seq == e.seq)
-    )
+    joined = g.audit_entry.outerjoin(g.audit_payload, and_(p.account_id == e.account_id, p.seq == e.seq))
     return select(e.body, p.body).select_from(joined).where(e.account_id == account)
 
 
@@ -338,4 +370,6 @@ def _number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise InvalidArguments(f"{text!r} is no key of a page; take `after` as it was given", field="after") from None
+        raise InvalidArguments(
+            f"{text!r} is no key of a page; take `after` as it was given", field="after"
+        ) from None

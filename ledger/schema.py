@@ -35,7 +35,15 @@ METADATA: Final = MetaData(naming_convention=NAMES)
 Int: Final = BigInteger().with_variant(SQLITE_INTEGER(), "sqlite")
 
 CALL_STATES: Final = (
-    "denied", "awaiting_approval", "queued", "executing", "succeeded", "failed", "unknown", "cancelled", "expired",
+    "denied",
+    "awaiting_approval",
+    "queued",
+    "executing",
+    "succeeded",
+    "failed",
+    "unknown",
+    "cancelled",
+    "expired",
 )
 OPEN_STATES: Final = ("awaiting_approval", "queued", "executing", "unknown")
 
@@ -65,7 +73,9 @@ def one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
 
 def account_table(name: str, *parts: Any, rowid: bool = True) -> Table:  # noqa: ANN401 -- columns and constraints
     """Declare a STRICT table whose key begins with account_id."""
-    return Table(name, METADATA, words("account_id", key=True), *parts, sqlite_strict=True, sqlite_with_rowid=rowid)
+    return Table(
+        name, METADATA, words("account_id", key=True), *parts, sqlite_strict=True, sqlite_with_rowid=rowid
+    )
 
 
 def of_call(column: str = "call_id") -> ForeignKeyConstraint:
@@ -150,26 +160,38 @@ Index("ix_tool_calls_run", tool_calls.c.account_id, tool_calls.c.run_id, tool_ca
 _OPEN = text("state IN ('awaiting_approval', 'queued', 'executing', 'unknown')")
 Index(
     "ix_tool_calls_open",
-    tool_calls.c.account_id, tool_calls.c.state, tool_calls.c.ordinal,
-    sqlite_where=_OPEN, postgresql_where=_OPEN,
+    tool_calls.c.account_id,
+    tool_calls.c.state,
+    tool_calls.c.ordinal,
+    sqlite_where=_OPEN,
+    postgresql_where=_OPEN,
 )
 _TWIN = text("twin_until_us > 0")
 Index(
     "ix_tool_calls_twin",
-    tool_calls.c.account_id, tool_calls.c.twin_key, tool_calls.c.twin_until_us,
-    sqlite_where=_TWIN, postgresql_where=_TWIN,
+    tool_calls.c.account_id,
+    tool_calls.c.twin_key,
+    tool_calls.c.twin_until_us,
+    sqlite_where=_TWIN,
+    postgresql_where=_TWIN,
 )
 _SAME = text("same_until_us > 0")
 Index(
     "ix_tool_calls_same",
-    tool_calls.c.account_id, tool_calls.c.fingerprint, tool_calls.c.same_until_us,
-    sqlite_where=_SAME, postgresql_where=_SAME,
+    tool_calls.c.account_id,
+    tool_calls.c.fingerprint,
+    tool_calls.c.same_until_us,
+    sqlite_where=_SAME,
+    postgresql_where=_SAME,
 )
 _REF = text("provider_ref IS NOT NULL")
 Index(
     "ix_tool_calls_provider_ref",
-    tool_calls.c.account_id, tool_calls.c.provider, tool_calls.c.provider_ref,
-    sqlite_where=_REF, postgresql_where=_REF,
+    tool_calls.c.account_id,
+    tool_calls.c.provider,
+    tool_calls.c.provider_ref,
+    sqlite_where=_REF,
+    postgresql_where=_REF,
 )
 
 idempotency: Final = account_table(
@@ -207,8 +229,12 @@ attempts: Final = account_table(
 
 cap_usage: Final = account_table(
     "cap_usage",
-    words("meter", key=True),  # What is counted together: cap or rule, scope, unit, mode. See ledger/meters.py.
-    number("window_start_us", key=True),  # -1: holds of calls not yet claimed, which count in the current window.
+    words(
+        "meter", key=True
+    ),  # What is counted together: cap or rule, scope, unit, mode. See ledger/meters.py.
+    number(
+        "window_start_us", key=True
+    ),  # -1: holds of calls not yet claimed, which count in the current window.
     words("cap_id"),
     words("scope"),
     words("scope_key"),
@@ -238,8 +264,11 @@ reservations: Final = account_table(
 _FLOATING = text("state = 'held' AND window_start_us = -1")
 Index(
     "ix_reservations_floating",
-    reservations.c.account_id, reservations.c.meter, reservations.c.ordinal,
-    sqlite_where=_FLOATING, postgresql_where=_FLOATING,
+    reservations.c.account_id,
+    reservations.c.meter,
+    reservations.c.ordinal,
+    sqlite_where=_FLOATING,
+    postgresql_where=_FLOATING,
 )
 
 adjustments: Final = account_table(
@@ -283,7 +312,11 @@ earnings: Final = account_table(
 )
 Index(
     "ix_earnings_sum",
-    earnings.c.account_id, earnings.c.currency, earnings.c.mode, earnings.c.project, earnings.c.booked_at_us,
+    earnings.c.account_id,
+    earnings.c.currency,
+    earnings.c.mode,
+    earnings.c.project,
+    earnings.c.booked_at_us,
 )
 
 known_payees: Final = account_table(
@@ -319,8 +352,11 @@ Index("ix_approvals_call", approvals.c.account_id, approvals.c.call_id)
 _PENDING = text("state = 'pending'")
 Index(
     "ix_approvals_due",
-    approvals.c.account_id, approvals.c.expires_at_us, approvals.c.approval_id,
-    sqlite_where=_PENDING, postgresql_where=_PENDING,
+    approvals.c.account_id,
+    approvals.c.expires_at_us,
+    approvals.c.approval_id,
+    sqlite_where=_PENDING,
+    postgresql_where=_PENDING,
 )
 
 verdicts: Final = account_table(

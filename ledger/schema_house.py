@@ -23,7 +23,11 @@ accounts: Final = Table(
 )
 
 projects: Final = account_table(
-    "projects", words("name", key=True), words("state"), number("created_at_us"), one_of("state", ("open", "closed"))
+    "projects",
+    words("name", key=True),
+    words("state"),
+    number("created_at_us"),
+    one_of("state", ("open", "closed")),
 )
 
 runs: Final = account_table(
@@ -40,8 +44,12 @@ runs: Final = account_table(
 )
 _STANDING = text("standing = 1 AND state = 'open'")
 Index(
-    "ux_runs_standing", runs.c.account_id, runs.c.project,
-    unique=True, sqlite_where=_STANDING, postgresql_where=_STANDING,
+    "ux_runs_standing",
+    runs.c.account_id,
+    runs.c.project,
+    unique=True,
+    sqlite_where=_STANDING,
+    postgresql_where=_STANDING,
 )
 Index("ix_runs_project", runs.c.account_id, runs.c.project, runs.c.opened_at_us)
 

@@ -20,7 +20,10 @@ audit_entry: Final = account_table(
 )
 Index(
     "ix_audit_entry_subject",
-    audit_entry.c.account_id, audit_entry.c.subject_type, audit_entry.c.subject_id, audit_entry.c.seq,
+    audit_entry.c.account_id,
+    audit_entry.c.subject_type,
+    audit_entry.c.subject_id,
+    audit_entry.c.seq,
 )
 
 audit_payload: Final = account_table(

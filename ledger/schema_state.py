@@ -74,9 +74,9 @@ def fingerprint() -> str:
     from sqlalchemy.dialects import sqlite
     from sqlalchemy.schema import CreateTable
 
-    from ledger import schema, schema_house, schema_log
+    from ledger import schema, schema_crm, schema_house, schema_log, schema_revenue
 
-    declared = (schema.METADATA, schema_house.accounts, schema_log.log_head)[0]
+    declared = (schema.METADATA, schema_house.accounts, schema_log.log_head, schema_revenue, schema_crm)[0]
     dialect = sqlite.dialect()
     tables = [str(CreateTable(table).compile(dialect=dialect)) for table in declared.sorted_tables]
     return sha256("\n".join(tables).encode()).hexdigest()

@@ -102,7 +102,9 @@ def _not_success(world: World, command: Settlement, row: CallRow, attempt: Attem
 def _is_definite(world: World, command: Settlement, row: CallRow, attempt: AttemptRow, at_us: int) -> bool:
     """Say whether a no can be believed (M2, M3)."""
     if attempt.purpose == "lookup":
-        return command.settle_after_s is not None and at_us >= settled_by_us(world, row, command.settle_after_s)
+        return command.settle_after_s is not None and at_us >= settled_by_us(
+            world, row, command.settle_after_s
+        )
     earlier = [each for each in _sent(world, row) if each.number != attempt.number]
     return not earlier or command.stored_answer
 
@@ -171,7 +173,14 @@ def _doubt(world: World, command: Settlement, row: CallRow, code: str, message: 
 
 
 def make_unknown(
-    world: World, row: CallRow, code: str, message: str, at_us: int, *, actor: str = SYSTEM, evidence: str = ""
+    world: World,
+    row: CallRow,
+    code: str,
+    message: str,
+    at_us: int,
+    *,
+    actor: str = SYSTEM,
+    evidence: str = "",
 ) -> None:
     """Make an executing call unknown; its hold stays for as long as nobody knows."""
     move(world, row, "unknown", at_us)

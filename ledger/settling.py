@@ -61,8 +61,17 @@ def succeed(
 
 
 def fail(
-    world: World, row: CallRow, *, code: str, message: str, retry: str, proof: Proof, actor: str, at_us: int,
-    evidence: str = "", result: bytes = b"",
+    world: World,
+    row: CallRow,
+    *,
+    code: str,
+    message: str,
+    retry: str,
+    proof: Proof,
+    actor: str,
+    at_us: int,
+    evidence: str = "",
+    result: bytes = b"",
 ) -> None:
     """Void what a call holds and end it as failed: nothing happened there."""
     row.code, row.message, row.retry = code, message, retry

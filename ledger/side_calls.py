@@ -55,7 +55,7 @@ class CallSide:
 
     # --- approvals ---------------------------------------------------------------------------------------
 
-    async def answer(  # noqa: PLR0913 -- what a verdict is: by whom, for what, saying what, when, how confirmed
+    async def answer(
         self,
         approval_id: str,
         operator: str,
@@ -87,7 +87,9 @@ class CallSide:
 
         return await self._on_request("answer", approval_id, work)
 
-    async def ask_comment(self, approval_id: str, operator: str, comment: str, *, at: datetime) -> ApprovalRecord:
+    async def ask_comment(
+        self, approval_id: str, operator: str, comment: str, *, at: datetime
+    ) -> ApprovalRecord:
         """Ask something about a request without a verdict."""
 
         def work(world: World) -> ApprovalRecord:
@@ -120,7 +122,7 @@ class CallSide:
 
         return await self._on_call("cancel", call_id, work)
 
-    async def resolve(  # noqa: PLR0913 -- what a resolution is: of what, by whom, saying what, on which evidence
+    async def resolve(
         self,
         call_id: str,
         operator: str,
@@ -149,7 +151,9 @@ class CallSide:
 
         return await self._on_call("resolve", call_id, work)
 
-    async def edit_and_approve(self, old_call_id: str, admission: Admission, operator: str, op_hash: str) -> Admitted:
+    async def edit_and_approve(
+        self, old_call_id: str, admission: Admission, operator: str, op_hash: str
+    ) -> Admitted:
         """Cancel a waiting call and admit its edited twin, approved by the editor, in one transaction (M28).
 
         The requester is then the agent and the editor, so the editor's approval alone suffices only where a desk

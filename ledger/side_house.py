@@ -53,7 +53,11 @@ class HouseSide:
 
     async def projects(self) -> tuple[ProjectRecord, ...]:
         """Return all projects."""
-        asked = select(h.projects).where(h.projects.c.account_id == self._core.account_id).order_by(h.projects.c.name)
+        asked = (
+            select(h.projects)
+            .where(h.projects.c.account_id == self._core.account_id)
+            .order_by(h.projects.c.name)
+        )
         rows = await self._core.read(lambda tx: tx.connection.execute(asked).all())
         return tuple(project_record(tuple(row)) for row in rows)
 
@@ -96,7 +100,9 @@ class HouseSide:
         known = await self._core.read_world(look)
         if known is not None:
             return known
-        return await self._core.rare("standing_run", lambda tx, world: house.standing_run(tx, world, project, at))
+        return await self._core.rare(
+            "standing_run", lambda tx, world: house.standing_run(tx, world, project, at)
+        )
 
     # --- agents and enforcers ----------------------------------------------------------------------------
 
@@ -140,11 +146,15 @@ class HouseSide:
 
     async def revoke_agent(self, name: str, *, by: str, at: datetime) -> AgentRecord:
         """Revoke an agent."""
-        return await self._core.rare("revoke_agent", lambda tx, world: house.revoke_agent(tx, world, name, by, at))
+        return await self._core.rare(
+            "revoke_agent", lambda tx, world: house.revoke_agent(tx, world, name, by, at)
+        )
 
     async def agents(self) -> tuple[AgentRecord, ...]:
         """Return all agents, active and revoked."""
-        asked = select(h.agents).where(h.agents.c.account_id == self._core.account_id).order_by(h.agents.c.name)
+        asked = (
+            select(h.agents).where(h.agents.c.account_id == self._core.account_id).order_by(h.agents.c.name)
+        )
         rows = await self._core.read(lambda tx: tx.connection.execute(asked).all())
         return tuple(agent_record(tuple(row)) for row in rows)
 
@@ -271,7 +281,13 @@ class HouseSide:
 
         def work(tx: Tx, world: World) -> None:
             house_policy.beat(
-                tx, world, process_id, live_spend=live_spend, policy_sha256=policy_sha256, version=version, at=at
+                tx,
+                world,
+                process_id,
+                live_spend=live_spend,
+                policy_sha256=policy_sha256,
+                version=version,
+                at=at,
             )
 
         await self._core.rare("heartbeat", work)
@@ -283,7 +299,9 @@ class HouseSide:
     async def processes(self) -> tuple[dict[str, object], ...]:
         """Return every process that has not stopped, with its last word."""
         table = h.processes
-        asked = select(table).where(table.c.account_id == self._core.account_id, table.c.stopped_at_us.is_(None))
+        asked = select(table).where(
+            table.c.account_id == self._core.account_id, table.c.stopped_at_us.is_(None)
+        )
         rows = await self._core.read(lambda tx: tx.connection.execute(asked).mappings().all())
         return tuple(dict(row) for row in rows)
 
@@ -293,7 +311,9 @@ class HouseSide:
         """Accept a tool's definition. Raises ConfigurationError for a kind below the accepted one (M30)."""
 
         def work(tx: Tx, world: World) -> None:
-            house_policy.accept_tool(tx, world, tool, definition_hash, kind, by=by, at=at, definition=definition)
+            house_policy.accept_tool(
+                tx, world, tool, definition_hash, kind, by=by, at=at, definition=definition
+            )
 
         await self._core.rare("accept_tool", work)
 

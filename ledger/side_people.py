@@ -72,7 +72,9 @@ class PeopleSide:
         """Give another role, disable, or let in again. Raises ConfigurationError for the last active owner."""
         return await self._core.rare(
             "change_operator",
-            lambda tx, world: people.change_operator(tx, world, operator, by=by, at=at, role=role, active=active),
+            lambda tx, world: people.change_operator(
+                tx, world, operator, by=by, at=at, role=role, active=active
+            ),
         )
 
     async def disable_operator(self, operator: str, *, by: str, at: datetime) -> OperatorRecord:
@@ -81,7 +83,9 @@ class PeopleSide:
 
     # --- links and sessions ------------------------------------------------------------------------------
 
-    async def make_link(self, operator: str, *, link_sha256: str, by: str, at: datetime, expires_at: datetime) -> None:
+    async def make_link(
+        self, operator: str, *, link_sha256: str, by: str, at: datetime, expires_at: datetime
+    ) -> None:
         """Make a one-time sign-in link."""
         await self._core.rare(
             "make_link",
@@ -92,10 +96,18 @@ class PeopleSide:
 
     async def use_link(self, link_sha256: str, at: datetime) -> OperatorRecord | None:
         """Spend a one-time link; None where it opens nothing."""
-        return await self._core.rare("use_link", lambda tx, world: people.use_link(tx, world, link_sha256, at))
+        return await self._core.rare(
+            "use_link", lambda tx, world: people.use_link(tx, world, link_sha256, at)
+        )
 
     async def signed_in(
-        self, outcome: str, at: datetime, *, operator_id: str | None = None, address: str = "", session: str = ""
+        self,
+        outcome: str,
+        at: datetime,
+        *,
+        operator_id: str | None = None,
+        address: str = "",
+        session: str = "",
     ) -> None:
         """Say in the log that somebody signed in, stepped up, or was refused; `session` is a hash, never the key."""
 
@@ -124,7 +136,9 @@ class PeopleSide:
 
     async def session_delete(self, key: str) -> None:
         """End one session."""
-        await self._core.plain("session_delete", lambda tx: people.delete_session(tx, self._core.account_id, key))
+        await self._core.plain(
+            "session_delete", lambda tx: people.delete_session(tx, self._core.account_id, key)
+        )
 
     async def sessions_delete(self, before: datetime | None = None) -> None:
         """End all sessions, or sweep away those that were over before an instant."""

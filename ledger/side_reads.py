@@ -64,7 +64,9 @@ class ReadSide:
 
     async def stored(self, agent: str, tool: str, key: str, fingerprint: str) -> CallRecord | None:
         """Return the call that a key and the same intention already made, or None. Raises KeyConflict (M24)."""
-        found = await self._core.read(lambda tx: reads.stored_call(tx, self._core.account_id, agent, tool, key))
+        found = await self._core.read(
+            lambda tx: reads.stored_call(tx, self._core.account_id, agent, tool, key)
+        )
         if found is None:
             return None
         if found[1] != fingerprint:
@@ -104,7 +106,12 @@ class ReadSide:
         return await self._core.read(lambda tx: reads.verdicts(tx, self._core.account_id, call_id))
 
     async def runs(
-        self, *, project: str | None = None, state: str | None = None, after: str | None = None, limit: int = 50
+        self,
+        *,
+        project: str | None = None,
+        state: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
     ) -> Page[RunRecord]:
         """Return runs, newest first."""
         return await self._core.read(
@@ -130,7 +137,7 @@ class ReadSide:
         """Return one review. Raises RecordMissing."""
         return await self._core.read(lambda tx: reads.review(tx, self._core.account_id, review_id))
 
-    async def reviews(  # noqa: PLR0913 -- each is one way to narrow the page
+    async def reviews(
         self,
         *,
         state: str | None = None,
@@ -167,7 +174,7 @@ class ReadSide:
 
     # --- evidence ----------------------------------------------------------------------------------------
 
-    async def adjust(  # noqa: PLR0913 -- what an adjustment is: of what, how much, why, when, on which evidence
+    async def adjust(
         self,
         call_id: str,
         *,
@@ -205,9 +212,7 @@ class ReadSide:
     async def discrepancies(self, state: str | None = "open") -> tuple[dict[str, Any], ...]:
         """Return discrepancies, newest first."""
         return await self._core.read(
-            lambda tx: reads.listing(
-                tx, s.discrepancies, self._core.account_id, "found_at_us", state=state
-            )
+            lambda tx: reads.listing(tx, s.discrepancies, self._core.account_id, "found_at_us", state=state)
         )
 
     async def adjustments(self, call_id: str | None = None) -> tuple[dict[str, Any], ...]:
@@ -216,16 +221,16 @@ class ReadSide:
             lambda tx: reads.listing(tx, s.adjustments, self._core.account_id, "at_us", call_id=call_id)
         )
 
-    async def resolve_discrepancy(self, discrepancy_id: str, operator: str, *, words: str, at: datetime) -> None:
+    async def resolve_discrepancy(
+        self, discrepancy_id: str, operator: str, *, words: str, at: datetime
+    ) -> None:
         """Close a discrepancy. Raises PolicyDenied for anybody but an owner, RecordMissing, InvalidArguments."""
 
         def work(tx: Tx, world: World) -> None:
             person = need_operator(world, operator)
             if not person.active or person.role is not Role.OWNER:
                 raise PolicyDenied("an owner closes a discrepancy")
-            evidence.resolve_discrepancy(
-                tx, world, discrepancy_id, person.operator_id, words=words, at=at
-            )
+            evidence.resolve_discrepancy(tx, world, discrepancy_id, person.operator_id, words=words, at=at)
 
         await self._core.rare("resolve_discrepancy", work)
 

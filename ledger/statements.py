@@ -30,17 +30,27 @@ def listed(table: Table, column: str) -> Listed:
 
 
 LOCK: Final = Statement(
-    select(h.accounts.c.house_version, h.accounts.c.next_ordinal, h.accounts.c.policy_sha256, h.accounts.c.moved_to)
+    select(
+        h.accounts.c.house_version,
+        h.accounts.c.next_ordinal,
+        h.accounts.c.policy_sha256,
+        h.accounts.c.moved_to,
+    )
     .where(h.accounts.c.account_id == ACCOUNT)
     .with_for_update()  # SQLite leaves it out: BEGIN IMMEDIATE has locked the whole file.
 )
 ACCOUNT_STATE: Final = Statement(
     select(
-        h.accounts.c.house_version, h.accounts.c.next_ordinal, h.accounts.c.policy_sha256, h.accounts.c.moved_to
+        h.accounts.c.house_version,
+        h.accounts.c.next_ordinal,
+        h.accounts.c.policy_sha256,
+        h.accounts.c.moved_to,
     ).where(h.accounts.c.account_id == ACCOUNT)
 )
 HEAD: Final = Statement(
-    select(g.log_head.c.size, g.log_head.c.epoch, g.log_head.c.frontier).where(g.log_head.c.account_id == ACCOUNT)
+    select(g.log_head.c.size, g.log_head.c.epoch, g.log_head.c.frontier).where(
+        g.log_head.c.account_id == ACCOUNT
+    )
 )
 POLICY: Final = Statement(
     select(h.policy_versions.c.text, h.policy_versions.c.file).where(
@@ -94,18 +104,27 @@ SAME: Final = Listed(
 )
 _r = s.reservations.c
 WAITING: Final = Listed(
-    lambda values: select(_c.agent, _c.call_id, _r.meter, _r.amount)
-    .select_from(
-        s.tool_calls.outerjoin(
-            s.reservations,
-            (_r.account_id == _c.account_id) & (_r.call_id == _c.call_id) & (_r.state == literal_column("'held'")),
+    lambda values: (
+        select(_c.agent, _c.call_id, _r.meter, _r.amount)
+        .select_from(
+            s.tool_calls.outerjoin(
+                s.reservations,
+                (_r.account_id == _c.account_id)
+                & (_r.call_id == _c.call_id)
+                & (_r.state == literal_column("'held'")),
+            )
+        )
+        .where(
+            _c.account_id == ACCOUNT, _c.state == literal_column("'awaiting_approval'"), _c.agent.in_(values)
         )
     )
-    .where(_c.account_id == ACCOUNT, _c.state == literal_column("'awaiting_approval'"), _c.agent.in_(values))
 )
 FLOATING: Final = Listed(
     lambda values: select(_r.meter, _r.call_id, _r.ordinal, _r.amount).where(
-        _r.account_id == ACCOUNT, _r.meter.in_(values), _r.state == literal_column("'held'"), _r.window_start_us == literal_column("-1")
+        _r.account_id == ACCOUNT,
+        _r.meter.in_(values),
+        _r.state == literal_column("'held'"),
+        _r.window_start_us == literal_column("-1"),
     )
 )
 
@@ -115,12 +134,16 @@ _u = s.cap_usage.c
 def usage_at(starts: int) -> Listed:
     """Select usage of listed meters in so many named windows."""
     names = [bindparam(f"start_{place}") for place in range(starts)]
-    return Listed(lambda values: of_account(s.cap_usage).where(_u.meter.in_(values), _u.window_start_us.in_(names)))
+    return Listed(
+        lambda values: of_account(s.cap_usage).where(_u.meter.in_(values), _u.window_start_us.in_(names))
+    )
 
 
 USAGE_AT: Final = {count: usage_at(count) for count in (1, 2, 4, 8, 16, 32)}
 USAGE_SINCE: Final = Listed(
-    lambda values: of_account(s.cap_usage).where(_u.meter.in_(values), _u.window_start_us >= bindparam("since"))
+    lambda values: of_account(s.cap_usage).where(
+        _u.meter.in_(values), _u.window_start_us >= bindparam("since")
+    )
 )
 
 _e = s.earnings.c
@@ -194,7 +217,9 @@ MOVE_USAGE: Final = Statement(
         posted=_u.posted + bindparam("add_posted"),
     )
     .where(
-        _u.account_id == ACCOUNT, _u.meter == bindparam("key_meter"), _u.window_start_us == bindparam("key_start")
+        _u.account_id == ACCOUNT,
+        _u.meter == bindparam("key_meter"),
+        _u.window_start_us == bindparam("key_start"),
     )
 )
 INSERT_APPROVALS: Final = insert_all(s.approvals)
@@ -223,7 +248,9 @@ def upsert(table: Table, keys: tuple[str, ...]) -> PerDialect:
 
     def build(kind: Any) -> Insert:  # noqa: ANN401 -- the two dialects' inserts share no base with on_conflict
         made = kind(table)
-        rest = {column.name: made.excluded[column.name] for column in table.columns if column.name not in keys}
+        rest = {
+            column.name: made.excluded[column.name] for column in table.columns if column.name not in keys
+        }
         built: Insert = made.on_conflict_do_update(index_elements=list(keys), set_=rest)
         return built
 

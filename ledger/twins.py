@@ -33,7 +33,9 @@ def twin_of(world: World, call: Call, at_us: int, own: CallRow | None) -> Twin |
     if key is None:
         return None
     before = own.ordinal if own is not None else NEVER_US
-    found = [twin for twin in world.twins[key].values() if twin.ordinal < before and _binds(world, twin, at_us)]
+    found = [
+        twin for twin in world.twins[key].values() if twin.ordinal < before and _binds(world, twin, at_us)
+    ]
     if not found:
         return None
     twin = max(found, key=lambda each: (_state(world, each) == "unknown", each.ordinal))

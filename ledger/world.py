@@ -120,9 +120,13 @@ class World(Struct, kw_only=True):
     dirty_attempts: dict[tuple[str, int], AttemptRow] = field(default_factory=dict)
     new_reservations: dict[tuple[str, str], ReservationRow] = field(default_factory=dict)
     dirty_reservations: dict[tuple[str, str], ReservationRow] = field(default_factory=dict)
-    new_usage: list[UsageRow] = field(default_factory=list)  # Not met when loading; it may exist all the same.
+    new_usage: list[UsageRow] = field(
+        default_factory=list
+    )  # Not met when loading; it may exist all the same.
     # By meter and window: what is to be added to held, committed and posted.
-    moved_usage: dict[tuple[str, int], list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
+    moved_usage: dict[tuple[str, int], list[int]] = field(
+        default_factory=lambda: defaultdict(lambda: [0, 0, 0])
+    )
     new_approvals: dict[str, ApprovalRow] = field(default_factory=dict)
     dirty_approvals: dict[str, ApprovalRow] = field(default_factory=dict)
     new_verdicts: list[VerdictRow] = field(default_factory=list)
@@ -130,7 +134,9 @@ class World(Struct, kw_only=True):
     new_keys: list[tuple[str, str, str, str, str]] = field(default_factory=list)
     new_payees: list[tuple[str, str, str, int]] = field(default_factory=list)
     closed_postures: dict[tuple[str, str], tuple[Posture, str, int]] = field(default_factory=dict)
-    other_rows: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # Table name and row, inserts only.
+    other_rows: list[tuple[str, dict[str, Any]]] = field(
+        default_factory=list
+    )  # Table name and row, inserts only.
     drafts: list[Draft] = field(default_factory=list)
     effects: list[Effects] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)  # Since the last audit entry; the next one carries them.

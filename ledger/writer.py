@@ -21,7 +21,9 @@ from ledger.batch import MOST_AT_ONCE, Done, HotJob, Job, Machine, run_jobs
 from ledger.engines.sqlite import tidy, writing_engine
 from policy.errors import Busy, Unavailable
 
-LONGEST_QUEUE: Final = 2_048  # Eight full batches: a second or so of work, then honesty is kinder than waiting.
+LONGEST_QUEUE: Final = (
+    2_048  # Eight full batches: a second or so of work, then honesty is kinder than waiting.
+)
 
 
 class Waiting(Struct):
@@ -54,7 +56,9 @@ class _Queue:
         if self.closed:
             raise Unavailable("the ledger is shutting down; try again with the same key")
         if len(self.waiting) >= self.longest:
-            raise Busy(f"{self.longest} commands are waiting already; try again in a moment with the same key")
+            raise Busy(
+                f"{self.longest} commands are waiting already; try again in a moment with the same key"
+            )
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self.waiting.append(Waiting(job, loop, future))
@@ -120,7 +124,9 @@ class ThreadWriter:
                 dones = run_jobs(connection, [each.job for each in batch], self._machine)
             except Exception as broken:  # noqa: BLE001 -- a writer that dies would hang every caller for ever
                 self._machine.failed("writer", broken)
-                error = Unavailable(f"the ledger cannot be opened now ({broken}); try again with the same key")
+                error = Unavailable(
+                    f"the ledger cannot be opened now ({broken}); try again with the same key"
+                )
                 dones = [Done(error=error) for _ in batch]
                 connection = None
             answer(batch, dones)
@@ -180,7 +186,9 @@ class TaskWriter:
                 dones = await connection.run_sync(run_jobs, jobs, self._machine)
             except Exception as broken:  # noqa: BLE001 -- a writer that dies would hang every caller for ever
                 self._machine.failed("writer", broken)
-                error = Unavailable(f"the ledger cannot be reached now ({broken}); try again with the same key")
+                error = Unavailable(
+                    f"the ledger cannot be reached now ({broken}); try again with the same key"
+                )
                 dones = [Done(error=error) for _ in batch]
             if connection is not None and any(isinstance(done.error, Unavailable) for done in dones):
                 await _drop(connection)

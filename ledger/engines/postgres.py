@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from policy.errors import ConfigurationError
 
@@ -14,6 +14,8 @@ def postgres_engine(url: str) -> AsyncEngine:
     if address.drivername in {"postgresql", "postgres"}:
         address = address.set(drivername="postgresql+asyncpg")
     if address.drivername != "postgresql+asyncpg":
-        raise ConfigurationError(f"BURSAR_DB: expected sqlite:///... or postgresql://..., got {address.drivername}")
+        raise ConfigurationError(
+            f"BURSAR_DB: expected sqlite:///... or postgresql://..., got {address.drivername}"
+        )
     # One connection writes, a few read; pre_ping finds one that a restart of the server has cut.
     return create_async_engine(address, pool_size=5, max_overflow=5, pool_pre_ping=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from alembic import context
 
-from ledger import schema, schema_house, schema_log
+from ledger import schema, schema_crm, schema_house, schema_log, schema_revenue
 
 # Named here so that autogenerate sees every table, not only those of the module it imports.
-_DECLARED = (schema.METADATA, schema_house.accounts, schema_log.log_head)
+_DECLARED = (
+    *(schema.METADATA, schema_house.accounts, schema_log.log_head),
+    *(schema_revenue.orders, schema_crm.leads),
+)
 
 
 def run() -> None:

@@ -40,7 +40,9 @@ def check(name: str, condition: str) -> sa.CheckConstraint:
 
 def refers(name: str, columns: str, to: str, others: str) -> sa.ForeignKeyConstraint:
     """Return a reference to another table's rows."""
-    return sa.ForeignKeyConstraint(columns.split(), [f"{to}.{each}" for each in others.split()], name=op.f(name))
+    return sa.ForeignKeyConstraint(
+        columns.split(), [f"{to}.{each}" for each in others.split()], name=op.f(name)
+    )
 
 
 def unique(name: str, columns: str) -> sa.UniqueConstraint:

@@ -39,8 +39,7 @@ def _house_1() -> None:
         "last_seen_at_us:int?",
         key="account_id agent_id",
         parts=(
-            check("ck_agents_state",
-                "state IN ('active', 'revoked')"),
+            check("ck_agents_state", "state IN ('active', 'revoked')"),
             unique("uq_agents_name", "account_id name"),
             unique("uq_agents_token", "token_sha256"),
         ),
@@ -51,8 +50,7 @@ def _house_1() -> None:
         "created_at_us:int last_seen_at_us:int?",
         key="account_id enforcer_id",
         parts=(
-            check("ck_enforcers_state",
-                "state IN ('active', 'revoked')"),
+            check("ck_enforcers_state", "state IN ('active', 'revoked')"),
             unique("uq_enforcers_name", "account_id name"),
             unique("uq_enforcers_token", "token_sha256"),
         ),
@@ -82,10 +80,8 @@ def _house_2() -> None:
         "created_at_us:int",
         key="account_id operator_id",
         parts=(
-            check("ck_operators_role",
-                "role IN ('viewer', 'approver', 'owner')"),
-            check("ck_operators_state",
-                "state IN ('active', 'disabled')"),
+            check("ck_operators_role", "role IN ('viewer', 'approver', 'owner')"),
+            check("ck_operators_state", "state IN ('active', 'disabled')"),
             unique("uq_operators_name", "account_id name"),
         ),
     )
@@ -94,20 +90,15 @@ def _house_2() -> None:
         "account_id:text sha256:text file:text text:text state:text loaded_by:text loaded_at_us:int "
         "activated_by:text? activated_at_us:int?",
         key="account_id sha256",
-        parts=(
-            check("ck_policy_versions_state",
-                "state IN ('candidate', 'active', 'retired')"),
-        ),
+        parts=(check("ck_policy_versions_state", "state IN ('candidate', 'active', 'retired')"),),
     )
     table(
         "postures",
         "account_id:text scope:text scope_key:text posture:text because:text set_by:text at_us:int",
         key="account_id scope scope_key",
         parts=(
-            check("ck_postures_posture",
-                "posture IN ('normal', 'no_spend', 'draft_only', 'read_only')"),
-            check("ck_postures_scope",
-                "scope IN ('account', 'project', 'agent', 'provider')"),
+            check("ck_postures_posture", "posture IN ('normal', 'no_spend', 'draft_only', 'read_only')"),
+            check("ck_postures_scope", "scope IN ('account', 'project', 'agent', 'provider')"),
         ),
     )
     table(
@@ -120,10 +111,7 @@ def _house_2() -> None:
         "projects",
         "account_id:text name:text state:text created_at_us:int",
         key="account_id name",
-        parts=(
-            check("ck_projects_state",
-                "state IN ('open', 'closed')"),
-        ),
+        parts=(check("ck_projects_state", "state IN ('open', 'closed')"),),
     )
 
 
@@ -133,14 +121,12 @@ def _house_3() -> None:
         "account_id:text run_id:text project:text title:text state:text standing:int opened_at_us:int "
         "closed_at_us:int? order_id:text?",
         key="account_id run_id",
-        parts=(
-            check("ck_runs_state",
-                "state IN ('open', 'closed')"),
-        ),
+        parts=(check("ck_runs_state", "state IN ('open', 'closed')"),),
     )
     index("ix_runs_project", "runs", "account_id project opened_at_us")
-    index("ux_runs_standing", "runs", "account_id project", unique=True,
-        where="standing = 1 AND state = 'open'")
+    index(
+        "ux_runs_standing", "runs", "account_id project", unique=True, where="standing = 1 AND state = 'open'"
+    )
     table(
         "tool_acceptances",
         "account_id:text tool:text definition_hash:text accepted_kind:text accepted_by:text at_us:int",
@@ -160,10 +146,7 @@ def _calls_1() -> None:
         "account_id:text meter:text window_start_us:int cap_id:text scope:text scope_key:text unit:text "
         "mode:text window:text held:int committed:int posted:int",
         key="account_id meter window_start_us",
-        parts=(
-            check("ck_cap_usage_never_negative",
-                "held >= 0 AND committed >= 0"),
-        ),
+        parts=(check("ck_cap_usage_never_negative", "held >= 0 AND committed >= 0"),),
         rowid=False,
     )
     table(
@@ -171,10 +154,7 @@ def _calls_1() -> None:
         "account_id:text discrepancy_id:text call_id:text? provider:text? code:text state:text "
         "evidence:text found_at_us:int operator:text? resolved_at_us:int? words:text",
         key="account_id discrepancy_id",
-        parts=(
-            check("ck_discrepancies_state",
-                "state IN ('open', 'resolved')"),
-        ),
+        parts=(check("ck_discrepancies_state", "state IN ('open', 'resolved')"),),
     )
     table(
         "earnings",
@@ -211,10 +191,7 @@ def _calls_2() -> None:
         "agent:text call_id:text? state:text body:bytes words:text operator:text? answered_at_us:int? "
         "submitted_at_us:int",
         key="account_id review_id",
-        parts=(
-            check("ck_reviews_state",
-                "state IN ('waiting', 'approved', 'changes_asked', 'rejected')"),
-        ),
+        parts=(check("ck_reviews_state", "state IN ('waiting', 'approved', 'changes_asked', 'rejected')"),),
     )
     index("ix_reviews_state", "reviews", "account_id state submitted_at_us")
     index("ix_reviews_subject", "reviews", "account_id subject_type subject_id")
@@ -233,22 +210,32 @@ def _calls_2() -> None:
         "unknown_at_us:int? alert_at_us:int? settled_at_us:int? twin_until_us:int same_until_us:int",
         key="account_id call_id",
         parts=(
-            check("ck_tool_calls_amount",
-                "amount_minor IS NULL OR amount_minor >= 0"),
-            check("ck_tool_calls_state",
+            check("ck_tool_calls_amount", "amount_minor IS NULL OR amount_minor >= 0"),
+            check(
+                "ck_tool_calls_state",
                 "state IN ('denied', 'awaiting_approval', 'queued', 'executing', 'succeeded', "
-                "'failed', 'unknown', 'cancelled', 'expired')"),
+                "'failed', 'unknown', 'cancelled', 'expired')",
+            ),
         ),
     )
     index("ix_tool_calls_agent", "tool_calls", "account_id agent ordinal")
     index("ix_tool_calls_history", "tool_calls", "account_id ordinal")
-    index("ix_tool_calls_open", "tool_calls", "account_id state ordinal",
-        where="state IN ('awaiting_approval', 'queued', 'executing', 'unknown')")
-    index("ix_tool_calls_provider_ref", "tool_calls", "account_id provider provider_ref",
-        where="provider_ref IS NOT NULL")
+    index(
+        "ix_tool_calls_open",
+        "tool_calls",
+        "account_id state ordinal",
+        where="state IN ('awaiting_approval', 'queued', 'executing', 'unknown')",
+    )
+    index(
+        "ix_tool_calls_provider_ref",
+        "tool_calls",
+        "account_id provider provider_ref",
+        where="provider_ref IS NOT NULL",
+    )
     index("ix_tool_calls_run", "tool_calls", "account_id run_id ordinal")
-    index("ix_tool_calls_same", "tool_calls", "account_id fingerprint same_until_us",
-        where="same_until_us > 0")
+    index(
+        "ix_tool_calls_same", "tool_calls", "account_id fingerprint same_until_us", where="same_until_us > 0"
+    )
     index("ix_tool_calls_twin", "tool_calls", "account_id twin_key twin_until_us", where="twin_until_us > 0")
 
 
@@ -258,10 +245,7 @@ def _calls_3() -> None:
         "account_id:text verdict_id:text approval_id:text call_id:text operator:text op_hash:text "
         "verdict:text comment:text confirmed_by:text? at_us:int revoked_at_us:int?",
         key="account_id verdict_id",
-        parts=(
-            check("ck_verdicts_verdict",
-                "verdict IN ('approve', 'deny', 'comment')"),
-        ),
+        parts=(check("ck_verdicts_verdict", "verdict IN ('approve', 'deny', 'comment')"),),
     )
     index("ix_verdicts_call", "verdicts", "account_id call_id")
     table(
@@ -270,9 +254,11 @@ def _calls_3() -> None:
         "created_at_us:int expires_at_us:int run_within_s:int approved_at_us:int? supersedes:text?",
         key="account_id approval_id",
         parts=(
-            check("ck_approvals_state",
+            check(
+                "ck_approvals_state",
                 "state IN ('pending', 'approved', 'consumed', 'denied', 'expired', 'superseded', "
-                "'withdrawn', 'revoked')"),
+                "'withdrawn', 'revoked')",
+            ),
             refers("fk_approvals_account_id", "account_id call_id", "tool_calls", "account_id call_id"),
         ),
     )
@@ -285,8 +271,7 @@ def _calls_3() -> None:
         "outcome:text? detail:text maybe_sent:int",
         key="account_id call_id number",
         parts=(
-            check("ck_attempts_purpose",
-                "purpose IN ('execute', 'replay', 'lookup')"),
+            check("ck_attempts_purpose", "purpose IN ('execute', 'replay', 'lookup')"),
             refers("fk_attempts_account_id", "account_id call_id", "tool_calls", "account_id call_id"),
         ),
         rowid=False,
@@ -297,21 +282,23 @@ def _calls_3() -> None:
         "posted:int",
         key="account_id call_id meter",
         parts=(
-            check("ck_reservations_state",
-                "state IN ('held', 'committed', 'posted', 'void')"),
+            check("ck_reservations_state", "state IN ('held', 'committed', 'posted', 'void')"),
             refers("fk_reservations_account_id", "account_id call_id", "tool_calls", "account_id call_id"),
         ),
         rowid=False,
     )
-    index("ix_reservations_floating", "reservations", "account_id meter ordinal",
-        where="state = 'held' AND window_start_us = -1")
+    index(
+        "ix_reservations_floating",
+        "reservations",
+        "account_id meter ordinal",
+        where="state = 'held' AND window_start_us = -1",
+    )
 
 
 def _log_1() -> None:
     table(
         "audit_entry",
-        "account_id:text seq:int at_us:int kind:text subject_type:text subject_id:text body:bytes "
-        "leaf:bytes",
+        "account_id:text seq:int at_us:int kind:text subject_type:text subject_id:text body:bytes leaf:bytes",
         key="account_id seq",
     )
     index("ix_audit_entry_subject", "audit_entry", "account_id subject_type subject_id seq")

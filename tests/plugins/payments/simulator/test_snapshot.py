@@ -116,7 +116,7 @@ async def test_open_pages_move_with_the_address(
 
 
 def test_the_file_is_private_and_of_our_make(sim: Simulator, tmp_path: Path) -> None:
-    """It holds keys and secrets, though only of a simulator; and another program's file is not overwritten."""
+    """It holds keys and secrets, if only of a simulator; another program's file is left alone."""
     path = tmp_path / "sim.json"
     assert snapshot.read(path) is None
     snapshot.save(sim, path)

@@ -48,7 +48,9 @@ def _for_people(line: dict[str, Any], state: Path | None) -> str:
         if line[field]:
             tagged = ",".join(f"test:{secret}" for secret in line[field])
             rows.append(f"  STRIPE_{name}WEBHOOK_SECRETS={tagged}")
-    rows.append(f"  recipient {line['recipient']}, financial account {line['financial_account']}")
+    rows.extend(
+        f"  {name}: {line[name]}" for name in ("account", "cardholder", "financial_account", "recipient")
+    )
     forgets = "everything it knows is then forgotten" if state is None else f"{state} keeps what it knows"
     rows.append(f"End it with Ctrl-C; {forgets}.")
     return "\n".join(rows)

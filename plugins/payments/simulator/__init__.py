@@ -21,9 +21,9 @@ the truth that harnesses count. `sim.world` holds the objects.
 
 **As a child process**: `python -m plugins.payments.simulator [--port 0] [--seed N] [--webhook URL]
 [--issuing-webhook URL] [--settle-after S] [--post-after S] [--state FILE] [--with-parent]` prints one JSON
-line (address, account, instance, financial_account, recipient, secret_key, earn_key, spend_key,
-webhook_secrets, issuing_webhook_secrets, pid) and delivers by itself. With `--state` it finds its world, keys
-and port again after a restart. `bursar simulate stripe` is the same for people.
+line (address, account, instance, financial_account, recipient, cardholder, secret_key, earn_key,
+spend_key, webhook_secrets, issuing_webhook_secrets, pid) and delivers by itself. With `--state` it finds its
+world, keys and port again after a restart. `bursar simulate stripe` is the same for people.
 
 **Pages**, each plainly SIMULATED and without script: `/pay/{session}` (form fields `card`, `email`; the
 numbers are in `cards.py`), `/link/{payment link}`, `/cards/{issuing card}` (form fields `merchant`, `amount`

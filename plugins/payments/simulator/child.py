@@ -28,9 +28,9 @@ _V2_EVENTS = tuple(
 def serve(options: ChildOptions, announce: Callable[[str], None]) -> None:
     """Run until a signal ends it; `announce` receives the JSON line once the address answers.
 
-    The line has address, account, instance, financial_account, recipient, secret_key, earn_key, spend_key,
-    webhook_secrets, issuing_webhook_secrets and pid. Raises OSError when the port is taken, ValueError when
-    the state file is none.
+    The line has address, account, instance, financial_account, recipient, cardholder, secret_key, earn_key,
+    spend_key, webhook_secrets, issuing_webhook_secrets and pid. Raises OSError when the port is taken,
+    ValueError when the state file is none.
     """
     asyncio.run(_serve(options, announce))
 
@@ -111,6 +111,7 @@ def _introduction(simulator: Simulator, address: str, options: ChildOptions) -> 
         "instance": simulator.instance,
         "financial_account": simulator.world.financial_account,
         "recipient": simulator.world.recipient,
+        "cardholder": simulator.world.cardholder,
         "secret_key": simulator.secret_key,
         "earn_key": simulator.earn_key,
         "spend_key": simulator.spend_key,

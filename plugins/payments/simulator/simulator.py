@@ -30,7 +30,7 @@ from plugins.payments.simulator.http import (
 from plugins.payments.simulator.idempotency import Replays
 from plugins.payments.simulator.ids import Ids
 from plugins.payments.simulator.keys import EARN_SCOPES, SPEND_SCOPES, KeyRing
-from plugins.payments.simulator.resources import outbound
+from plugins.payments.simulator.resources import issuing_cards, outbound
 from plugins.payments.simulator.resources.table import ROUTES
 from plugins.payments.simulator.webhooks import Deliver, Target, Webhooks
 from plugins.payments.simulator.world import Obj, World, WorldSettings
@@ -70,6 +70,7 @@ class Simulator:
     def _new_account(self) -> Account:
         world = World(self.clock, self._rng, self._settings)
         outbound.found(world)
+        issuing_cards.found(world)
         hooks = Webhooks(world, self.faults, self._deliver)
         hooks.wake = self._wake.set
         return Account(world, hooks, Replays(self.clock))

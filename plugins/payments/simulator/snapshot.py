@@ -86,6 +86,7 @@ def _dump_world(world: World) -> Obj:
         "born": world.born,
         "financial_account": world.financial_account,
         "recipient": world.recipient,
+        "cardholder": world.cardholder,
         "objects": [obj for rows in world.kinds.values() for obj in rows.values()],
         "included": [[*key, value] for key, value in world.included.items()],
         "hidden": [[*key, value] for key, value in world.hidden.items()],
@@ -95,7 +96,7 @@ def _dump_world(world: World) -> Obj:
 
 
 def _load_world(world: World, saved: Obj) -> None:
-    for name in ("account_id", "born", "financial_account", "recipient"):
+    for name in ("account_id", "born", "financial_account", "recipient", "cardholder"):
         setattr(world, name, saved[name])
     world.by_id.clear()
     world.kinds.clear()

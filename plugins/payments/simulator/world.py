@@ -66,6 +66,7 @@ class World:
         self.born = clock.now()
         self.financial_account = ""
         self.recipient = ""
+        self.cardholder = ""
         self.by_id: dict[str, Obj] = {}
         self.kinds: dict[str, dict[str, Obj]] = {}
         self.included: dict[tuple[str, str], Any] = {}

@@ -31,6 +31,24 @@ def create_cardholder(call: Call) -> Obj:
     _need_issuing(world)
     if not params["name"].strip():
         raise invalid("name must not be empty", param="name", code="parameter_invalid_empty")
+    holder = _new_holder(world, params)
+    world.emit("issuing_cardholder.created", holder)
+    return shown(call, holder)
+
+
+def found(world: World) -> None:
+    """Give a new account the cardholder whose cards an operator may let be made."""
+    address = {
+        "line1": "1 Simulated Street",
+        "city": "San Francisco",
+        "postal_code": "94107",
+        "country": "US",
+    }
+    params = {"name": "SIMULATED cardholder", "type": "company", "billing": {"address": address}}
+    world.cardholder = _new_holder(world, params)["id"]
+
+
+def _new_holder(world: World, params: Obj) -> Obj:
     address = {
         "line1": None,
         "line2": None,
@@ -58,9 +76,7 @@ def create_cardholder(call: Call) -> Obj:
         "status": params.get("status", "active"),
         "type": kind,
     }
-    world.add(holder)
-    world.emit("issuing_cardholder.created", holder)
-    return shown(call, holder)
+    return world.add(holder)
 
 
 def update_cardholder(call: Call) -> Obj:

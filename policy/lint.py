@@ -112,21 +112,17 @@ def _of_cap(cap: Cap, tools: Tools) -> Iterator[Finding]:
 
 def _of_pair(one: Rule, other: Rule) -> Iterator[Finding]:
     """Find a rule that another, stricter or equal, always speaks over."""
-    if one.shadow != other.shadow:
+    if one.shadow or other.shadow:
         return
     for rule, over in ((other, one), (one, other)):
-        stricter = _STRICTNESS[over.effect] > _STRICTNESS[rule.effect]
-        same = (over.effect, over.approval) == (rule.effect, rule.approval)
-        if not (stricter or same) or not _speaks_wherever(over, rule):
+        if not _speaks_wherever(over, rule):
             continue
-        if stricter and not rule.shadow:
-            yield (
-                rule.at,
-                f"rule '{rule.id}' can never matter: '{over.id}' in line {over.at.line} overrides it",
-            )
-            return
-        if same:
+        if (over.effect, over.approval) == (rule.effect, rule.approval):
             yield rule.at, f"rule '{rule.id}' adds nothing to '{over.id}' in line {over.at.line}"
+            return
+        if _STRICTNESS[over.effect] > _STRICTNESS[rule.effect]:
+            where = f"'{over.id}' in line {over.at.line}"
+            yield rule.at, f"rule '{rule.id}' can never matter: {where} overrides it"
             return
 
 

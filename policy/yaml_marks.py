@@ -9,7 +9,7 @@ lone '#' would make of a line.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 
 import yaml
@@ -349,29 +349,6 @@ def _resolve(text: str) -> str | int | float | bool | None:
         return text
     if _INT.fullmatch(text):
         return int(text, 0) if text[:2] in {"0o", "0x"} else int(text)
-    return (
-        float(text.replace(".", "", 1) if text.lstrip("-+")[:2].isalpha() else _float(text))
-        if _FLOAT.fullmatch(text)
-        else text
-    )
-
-
-def _float(text: str) -> str:
-    """Spell the infinities and NaN of YAML as Python does."""
-    return text.lower().replace(".inf", "inf").replace(".nan", "nan")
-
-
-def _shown(source: str) -> str:
-    return source
-
-
-def walk(node: Node) -> Iterator[Node]:
-    """Yield a node and everything below it."""
-    pending = [node]
-    while pending:
-        current = pending.pop()
-        yield current
-        if isinstance(current, Table):
-            pending.extend(value for _, value in current.entries.values())
-        elif isinstance(current, Items):
-            pending.extend(current.items)
+    if _FLOAT.fullmatch(text):
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    return text

@@ -53,6 +53,11 @@ def result(call: str, given: str = "{}", expect: str = "{effect: allow}") -> Cas
     return run_case(POLICY, only(call, given, expect))
 
 
+def whole(call: str, given: str = "{}", expect: str = "{effect: deny}") -> str:
+    """Return a file of one case."""
+    return f"- {{why: a, call: {call}, given: {given}, expect: {expect}}}\n"
+
+
 def mistakes(text: str) -> str:
     """Return what is told of a wrong cases file."""
     with pytest.raises(PolicyError) as error:
@@ -61,7 +66,7 @@ def mistakes(text: str) -> str:
 
 
 def test_what_a_case_leaves_out_comes_from_the_tool_or_is_nothing() -> None:
-    """Kind, operation and provider from tools.json; mode live, since what is not proved test is live (M30)."""
+    """Kind, operation and provider from tools.json; mode live, since what is unproved is live (M30)."""
     case = only("{tool: pay_vendor}")
     effect = case.call.effect
     assert (effect.kind, effect.operation, effect.provider) == (Kind.SPEND, "vendor_payment", "stripe")
@@ -75,11 +80,12 @@ def test_what_a_case_leaves_out_comes_from_the_tool_or_is_nothing() -> None:
 def test_what_a_case_says_is_what_is_asked() -> None:
     """Every field of a call reaches the decision."""
     case = only(
-        "{tool: my_status, agent: a, project: p, kind: provision, operation: o, provider: v, payee: x.example,"
-        " payee_basis: enforced, amount: 24.00 USD, recurring: month, reversible: true, mode: test, own: true,"
-        " args: {}}",
-        "{now: '2026-11-20T10:00:00+01:00', posture: no_spend, live_spend: on, payee_known: true, twin: unknown,"
-        " ready: false, spent: {money: 1.00 USD, pace: 2 calls, share: 3.00 EUR}, held: {money: 4.00 USD},"
+        "{tool: my_status, agent: a, project: p, kind: provision, operation: o, provider: v,"
+        " payee: x.example, payee_basis: enforced, amount: 24.00 USD, recurring: month, reversible: true,"
+        " mode: test, own: true, args: {}}",
+        "{now: '2026-11-20T10:00:00+01:00', posture: no_spend, live_spend: on, payee_known: true,"
+        " twin: unknown, ready: false, held: {money: 4.00 USD},"
+        " spent: {money: 1.00 USD, pace: 2 calls, share: 3.00 EUR},"
         " counts: {often: 5}, sums: {sum: 6.00 USD}, earned: {share: '-7.00 USD'}}",
         "{effect: deny, rules: [sum], desks: [desk, 'built-in:owners'], code: no_rule, cap: money,"
         " retry_at: '2026-11-20T10:00:00Z'}",
@@ -135,7 +141,8 @@ def test_a_failed_case_says_what_was_due_and_what_came() -> None:
     failed = result(
         "{tool: domain_renew, amount: 1.00 USD, mode: test}",
         "{now: '2026-11-20T10:00:00Z'}",
-        "{effect: allow, rules: [spend], desks: [desk], code: no_rule, cap: money, retry_at: '2026-11-20T10:00:00Z'}",
+        "{effect: allow, rules: [spend], desks: [desk], code: no_rule, cap: money,"
+        " retry_at: '2026-11-20T10:00:00Z'}",
     )
     assert not failed.passed
     assert failed.differences == (
@@ -153,10 +160,12 @@ def test_a_case_file_tells_all_its_mistakes_with_their_addresses() -> None:
     told = mistakes(
         "- why: one\n  call: {tool: pay_vendr}\n  expect: {effect: alow}\n"
         "- why: two\n  call: {tool: pay_vendor, args: {vendr: x}}\n"
-        "  given: {spent: {mony: 1.00 USD}, sums: {spend: 1.00 USD}, counts: {sum: 1}, earned: {money: 1.00 USD}}\n"
+        "  given: {spent: {mony: 1.00 USD}, sums: {spend: 1.00 USD}, counts: {sum: 1},"
+        " earned: {money: 1.00 USD}}\n"
         "  expect: {effect: deny, rules: [sums], desks: [dsk], code: cap_exceded, cap: pac}\n"
         "- why: three\n  call: {tool: pay_vendor, args: {vendr: x}, recurring: month}\n"
-        "  given: {spent: {money: 2 calls, pace: 1.00 USD}, held: {money: 1.00 EUR}}\n  expect: {effect: deny}\n"
+        "  given: {spent: {money: 2 calls, pace: 1.00 USD}, held: {money: 1.00 EUR}}\n"
+        "  expect: {effect: deny}\n"
         "- call: {tool: pay_vendor}\n  expect: {effect: deny}\n"
     )
     for part in (
@@ -187,7 +196,7 @@ def test_a_case_file_tells_all_its_mistakes_with_their_addresses() -> None:
         ("", "the file is empty"),
         ("- [why]\n", "expected a case (a mapping), found a list"),
         (
-            "- {why: a, call: {tool: pay_vendor}, given: {spent: {money: 5% of earned}}, expect: {effect: deny}}\n",
+            whole("{tool: pay_vendor}", "{spent: {money: 5% of earned}}"),
             "no quantity",
         ),
         (

@@ -29,7 +29,7 @@ from policy.language import (
 )
 from policy.load import load
 from policy.money import Money
-from policy.tools import load_tools
+from policy.tools import ToolInfo, load_tools
 
 TOOLS = load_tools()
 COVERAGE_SLOWS = 1 if sys.gettrace() is None else 10  # Measuring coverage is not what we measure.
@@ -312,6 +312,9 @@ def test_at_most_fifty_mistakes_are_told() -> None:
         (one("{kind: spend, recurring: 1}", "deny"), "expected true or false"),
         (one("{kind: spend, hours: {from: '24:00'}}", "deny"), "hold no time"),
         ("rules: []\nlists: [a]\n", "expected a mapping, found a list"),
+        (one("{kind: earn, args: [offer]}", "deny"), "expected a mapping, found a list"),
+        (one("{kind: spend, payee: {in_lst: a}}", "deny"), "did you mean 'in_list'?"),
+        (one("{kind: spend, payee: {in_list: a, xyz: b}}", "deny"), "a payee has in_list"),
         ("rules: []\nlists: {UPPER: [a]}\n", "is no id"),
         ("rules: []\nlists: {a: [' a ']}\n", "is no name"),
         ("rules: []\napprovals: [{id: d, who: [' x']}]\n", "is no name"),
@@ -346,6 +349,26 @@ def test_what_cannot_be_meant_is_refused(part: str, told: str | None) -> None:
         assert loaded(HEAD + part).rules
     else:
         assert told in " ".join(mistakes(HEAD + part))
+
+
+def test_a_value_that_no_argument_takes_is_refused() -> None:
+    """Where a tool's schema lists the words, a rule about another word would never hold."""
+    speeds = {"speed": {"type": "string", "enum": ["slow", "fast"]}}
+    mail = ToolInfo(
+        name="send_mail",
+        kind=Kind.SPEND,
+        kit="buy",
+        plugin="payments",
+        provider="stripe",
+        operation="mail",
+        description="Sends.",
+        arguments={"type": "object", "properties": speeds},
+    )
+    tools = {**TOOLS, mail.name: mail}
+    text = HEAD + one("{tool: send_mail, args: {speed: {equals: fats}}}", "deny")
+    with pytest.raises(PolicyError, match="argument 'speed' is never 'fats', it is one of slow, fast"):
+        load(text, "p.yaml", tools)
+    assert load(text.replace("fats", "fast"), "p.yaml", tools).rules[0].match.args
 
 
 def test_an_instant_needs_its_zone_and_a_day_that_exists() -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
+from typing import ClassVar
 
 import pytest
 
 from policy import notation
+from policy.document import Form
 from policy.errors import ConfigurationError, PolicyError
+from policy.forms import Names
 from policy.language import (
     Answer,
     ArgTest,
@@ -29,7 +32,9 @@ from policy.language import (
 )
 from policy.load import load
 from policy.money import Money
+from policy.shape import read_form
 from policy.tools import ToolInfo, load_tools
+from policy.yaml_marks import Problems, read_yaml
 
 TOOLS = load_tools()
 COVERAGE_SLOWS = 1 if sys.gettrace() is None else 10  # Measuring coverage is not what we measure.
@@ -394,3 +399,21 @@ def test_a_thousand_rules_load_in_a_quarter_of_a_second() -> None:
 def test_configuration_errors_and_policy_errors_are_told_apart() -> None:
     """A missing file is exit code 3, a bad one is the answer of `policy check`."""
     assert not issubclass(ConfigurationError, PolicyError)
+
+
+class Labelled(Form, frozen=True):
+    """A form of a test: a mapping with free keys that may not be left out."""
+
+    called: ClassVar[str] = "a label"
+    labels: dict[str, int]
+
+
+def test_a_mapping_with_free_keys_is_read_like_any_other_value() -> None:
+    """Forms to come may require one; a list in its place is told like everything else."""
+    for text, told in (("labels: {a: 1}\n", []), ("labels: [a]\n", ["expected a mapping, found a list"])):
+        problems = Problems("p.yaml")
+        root = read_yaml(text, problems)
+        assert root is not None
+        whole = read_form(Labelled, root, problems, Names()).whole
+        assert [mistake.message for mistake in problems.mistakes] == told
+        assert (whole == Labelled(labels={"a": 1})) is not bool(told)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+
 import pytest
 
+from policy import pytest_plugin
 from policy.language import Kind
 from policy.tools import ToolInfo, tools_json
 
@@ -91,3 +95,10 @@ def test_a_case_that_breaks_shows_where(pytester: pytest.Pytester) -> None:
     code, out = run(pytester)
     assert code == 1
     assert "AttributeError" in out
+
+
+def test_importing_the_plugin_does_nothing() -> None:
+    """Every pytest run imports it before coverage is measured; so it is imported once more here."""
+    before = set(sys.modules)
+    importlib.reload(pytest_plugin)
+    assert set(sys.modules) == before

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import yaml
 
-from policy import document
+from policy import case_file, document
 from policy.errors import ConfigurationError
 from policy.language import Kind
 from policy.schema import policy_schema, schema_json
@@ -119,3 +119,13 @@ def test_the_first_line_of_the_shipped_policy_names_the_schema() -> None:
     """So that an editor finds it without a setting."""
     first = (ROOT / "policies.yaml").read_text(encoding="utf-8").split("\n")[0]
     assert first == "# yaml-language-server: $schema=./policy.schema.json"
+
+
+def test_every_field_of_both_files_is_in_the_reference() -> None:
+    """A field one cannot look up does not exist for its user."""
+    page = (ROOT / "docs/reference/policies.md").read_text(encoding="utf-8")
+    for module in (document, case_file):
+        forms = [form for form in vars(module).values() if isinstance(form, type)]
+        for form in forms:
+            for field in form.__struct_encode_fields__ if issubclass(form, document.Form) else ():
+                assert f"`{field}`" in page or f"{field}:" in page, (form.__name__, field)

@@ -79,7 +79,7 @@ def _fits(item: object, depth: int) -> bool:
     """
     kind = type(item)
     if kind is int:
-        return -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER  # type: ignore[operator]  # It is an int.
+        return -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER  # type: ignore[operator]  # An integer, as checked.
     if kind is dict:
         return depth < MAX_DEPTH and _dict_fits(item, depth + 1)  # type: ignore[arg-type]  # It is a dict.
     if kind is list or kind is tuple:

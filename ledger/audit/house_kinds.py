@@ -167,6 +167,32 @@ class OrderBooked(Fact, frozen=True, kw_only=True):
     deal_id: str | None = None
 
 
+class OrderMoved(Fact, frozen=True, kw_only=True):
+    """Money went back or is in dispute: what became of an order, and whether its fulfilment is on hold."""
+
+    KIND = "order.moved"
+    SUBJECT = "order"
+    PAYLOAD = ("reason",)
+    state: str
+    on_hold: int
+    refunded_minor: int
+    disputed_minor: int
+
+
+class AuthorizationDecided(Fact, frozen=True, kw_only=True):
+    """A card network asked in real time, and this was the one answer (M20). The subject is its question."""
+
+    KIND = "authorization.decided"
+    SUBJECT = "question"
+    PAYLOAD = ("merchant",)
+    authorization_id: str
+    approved: int
+    amount_minor: int
+    currency: str
+    code: str
+    purchase_id: str | None = None
+
+
 class RevenueBooked(Fact, frozen=True, kw_only=True):
     """An amount was earned or given back: payment, refund, dispute, fee (M15). The subject is its event."""
 

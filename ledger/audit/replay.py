@@ -49,6 +49,11 @@ TOLD: Final[Mapping[str, Told]] = {
     "project": Told("projects", ("name",)),
     "run": Told("runs", ("run_id",)),
     "tool": Told("tool_acceptances", ("tool",)),
+    "event": Told("inbox", ("event_id",)),
+    "order": Told("orders", ("order_id",)),
+    "revenue": Told("revenue_events", ("revenue_id",)),
+    "purchase": Told("purchases", ("purchase_id",)),
+    "question": Told("authorization_requests", ("event_id",)),
 }
 # Entries whose subject is another's, which also make or change a row of their own: kind, subject, and its id.
 ALSO: Final[Mapping[str, tuple[str, str]]] = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, func, insert, select
 
+from ledger import schema_state
 from ledger.audit import keys, merkle
 from ledger.audit.checkpoint import Checkpoint, ForkFound, SigningKey, check_extends, origin_of, sign
 from ledger.audit.source import StoredHead
@@ -43,6 +44,22 @@ def sign_checkpoint(connection: Connection, account: str, key: SigningKey, folde
             )
         )
     return made
+
+
+async def sign_ledger(url: str, account: str, folder: Path) -> Checkpoint:
+    """Sign an account's log in the ledger at `url`, with the key in `folder`, while nobody else serves it.
+
+    Raises what `sign_checkpoint` raises, and LockHeld where a server runs: it signs by itself.
+    """
+    from ledger.making import alone  # The rest of the ledger imports this package.
+
+    key = keys.load(folder)
+
+    def work(connection: Connection) -> Checkpoint:
+        schema_state.check_head(connection)
+        return sign_checkpoint(connection, account, key, folder)
+
+    return await alone(url, work)
 
 
 def check_not_forked(connection: Connection, account: str, folder: Path) -> None:

@@ -22,8 +22,9 @@ from sqlalchemy import (
     select,
     tuple_,
 )
+from sqlalchemy.exc import ArgumentError, DatabaseError
 
-from ledger import schema_house, schema_log
+from ledger import schema_crm, schema_house, schema_log, schema_revenue
 from ledger.audit.catalogue import CATALOGUE
 from ledger.audit.merkle import Lookup
 from ledger.audit.source import (
@@ -41,14 +42,17 @@ from policy.errors import ConfigurationError
 
 T = TypeVar("T")
 
+# A table is in METADATA once its module is imported; every module that declares some is named here.
+_DECLARED: Final = (schema_house.accounts, schema_log.log_head, schema_revenue.orders, schema_crm.leads)
 PAGE: Final = 2_000  # Rows per query: large enough that a query's own cost vanishes, a few megabytes.
 
 
 class StoredSource:
     """Reads one snapshot of a ledger's database."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, page: int = PAGE) -> None:
         self._connection = connection
+        self._page = page
 
     def accounts(self) -> list[str]:
         """Return the accounts that have a log, sorted."""
@@ -170,7 +174,7 @@ class StoredSource:
         Pages go on after the last key as a row comparison, which both engines answer from the primary key.
         """
         keys = [table.c[name] for name in key]
-        query = select(*keys, *(table.c[name] for name in columns)).order_by(*keys).limit(PAGE)
+        query = select(*keys, *(table.c[name] for name in columns)).order_by(*keys).limit(self._page)
         query = query.where(*(table.c[name] == value for name, value in fixed.items()))
         page = query
         while rows := self._connection.execute(page).all():
@@ -185,9 +189,15 @@ def read_ledger(url: str, work: Callable[[StoredSource], T]) -> T:
 
     Works beside a running server on either engine. Raises ConfigurationError where there is no ledger.
     """
-    if make_url(url).get_backend_name() == "sqlite":
-        return _read_sqlite(url, work)
-    return asyncio.run(_read_postgres(url, work))
+    try:
+        if make_url(url).get_backend_name() == "sqlite":
+            return _read_sqlite(url, work)
+        return asyncio.run(_read_postgres(url, work))
+    except (DatabaseError, ArgumentError, OSError) as error:
+        said = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise ConfigurationError(
+            f"the ledger cannot be read ({said}); is its address right, and is it whole?"
+        ) from None
 
 
 def _read_sqlite(url: str, work: Callable[[StoredSource], T]) -> T:

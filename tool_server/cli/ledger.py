@@ -122,23 +122,10 @@ def _last(source: StoredSource, account: str, folder: Path) -> Checkpoint | None
 def _sign(args: argparse.Namespace, folder: Path) -> Checkpoint:
     import asyncio
 
-    from sqlalchemy import Connection
+    from ledger.audit.signing import sign_ledger
 
-    from ledger import schema_state
-    from ledger.audit import keys
-    from ledger.audit.signing import sign_checkpoint
-    from ledger.audit.stored import StoredSource
-    from ledger.making import alone
-
-    url = database_url(args)
-    _read(args, lambda _source, _account: None)  # A missing ledger is said, not made.
-
-    def work(connection: Connection) -> Checkpoint:
-        schema_state.check_head(connection)
-        account = one_account(StoredSource(connection), args.account)
-        return sign_checkpoint(connection, account, keys.load(folder), folder)
-
-    return asyncio.run(alone(url, work))
+    account = _read(args, lambda _source, account: account)
+    return asyncio.run(sign_ledger(database_url(args), account, folder))
 
 
 # ---- proof

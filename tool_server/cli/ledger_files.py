@@ -52,8 +52,6 @@ def one_account(source: Source, asked: str | None) -> str:
 @contextmanager
 def refused() -> Iterator[None]:
     """Turn what the audit log refuses into one line: exit 1 where something is wrong with the log, else 3."""
-    from sqlalchemy.exc import DatabaseError
-
     from ledger.audit.checkpoint import ForkFound
     from ledger.audit.export import ExportRefused
     from ledger.audit.keys import KeyRefused
@@ -67,5 +65,3 @@ def refused() -> Iterator[None]:
         raise CommandError(str(error), exit_code=EXIT_NO) from None
     except (ExportRefused, KeyRefused, NoteRefused, ConfigurationError, LookupError) as error:
         raise CommandError(str(error)) from None
-    except DatabaseError as error:
-        raise CommandError(f"the database cannot be read: {error.orig}; is it a ledger, and whole?") from None

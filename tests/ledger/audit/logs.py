@@ -23,6 +23,7 @@ from ledger.audit.source import (
     StoredNode,
     StoredPayload,
 )
+from ledger.audit.verify import Anchor, Verified, verify_account
 
 INSTANCE = "ins_1"
 NOON_US = 1_763_800_000_000_000
@@ -270,3 +271,14 @@ def history(
     scribe.call(calls_made)
     scribe.checkpoint()
     return scribe
+
+
+def verified(scribe: Scribe, *anchors: Anchor, keys: list[bytes] | None = None) -> Verified:
+    """Verify a scribe's log with its own key."""
+    trusted = [scribe.key.public] if keys is None else keys
+    return verify_account(MemorySource(scribe.log), scribe.log.account, keys=trusted, anchors=anchors)
+
+
+def found(scribe: Scribe, *anchors: Anchor, keys: list[bytes] | None = None) -> str:
+    """Return the row that verify names, and what is wrong with it."""
+    return str(verified(scribe, *anchors, keys=keys).bad)

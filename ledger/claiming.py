@@ -133,7 +133,18 @@ def _refused(world: World, row: CallRow, decision: Decision, at_us: int) -> NotC
         return _hold(world, row, decision.code, decision.message, at_us)
     row.retry_at_us = None if decision.retry_at is None else to_us(decision.retry_at)
     row.decision = ENCODER.encode(decision)
-    return _end(world, row, "denied", decision.code or PostureClosed.code, decision.message, at_us)
+    code = decision.code or PostureClosed.code
+    edges.end_unrun(
+        world,
+        row,
+        "denied",
+        code=code,
+        message=decision.message,
+        actor=edges.SYSTEM,
+        at_us=at_us,
+        decided=True,
+    )
+    return _not(row, code, decision.message)
 
 
 def _back_to_approval(world: World, row: CallRow, decision: Decision, at_us: int) -> NotClaimed:

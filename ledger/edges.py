@@ -42,16 +42,29 @@ def move(world: World, row: CallRow, state: str, at_us: int) -> None:
     world.change(row)
 
 
-def end_unrun(
-    world: World, row: CallRow, state: str, *, code: str, message: str, actor: str, at_us: int
+def end_unrun(  # noqa: PLR0913 -- what an end is: which, why, said how, by whom, when
+    world: World,
+    row: CallRow,
+    state: str,
+    *,
+    code: str,
+    message: str,
+    actor: str,
+    at_us: int,
+    decided: bool = False,
 ) -> None:
-    """End a call that never ran: denied, cancelled or expired; its holds are let go and its request closes."""
+    """End a call that never ran: denied, cancelled or expired; its holds are let go and its request closes.
+
+    `decided` where `row.decision` is the decision that ended it.
+    """
     release(world, row)
     move(world, row, state, at_us)
     row.code, row.message, row.retry = code, message, refusal(code).retry
     close_request(world, row, {"denied": "superseded", "expired": "expired"}.get(state, "withdrawn"), at_us)
-    payload = {"reason": message} if message and state != "expired" else None
-    world.log(_ended(state, code, row.replaced_by), row.call_id, actor, at_us, payload)
+    payload: dict[str, object] = {"reason": message} if message and state != "expired" else {}
+    if decided:
+        payload["decision"] = row.decision.decode()
+    world.log(_ended(state, code, row.replaced_by), row.call_id, actor, at_us, payload or None)
 
 
 def _ended(state: str, code: str, replaced_by: str | None) -> Fact:

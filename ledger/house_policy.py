@@ -10,6 +10,7 @@ from sqlalchemy import insert, select, update
 
 from ledger import schema_house as h
 from ledger import statements as sql
+from ledger.backfill import count_anew
 from ledger.audit.house_kinds import (
     PluginAccepted,
     PolicyActivated,
@@ -56,6 +57,7 @@ def activate(
     live = law.policy.live_spend.enabled or (current is not None and current.live_spend.enabled)
     if live and current is not None and not accept:
         return Activation(digest, "candidate"), None
+    count_anew(tx, world, law, world.law, to_us(at))
     return _switch(tx, world, digest, by, at, None if current is None else current.sha256), law
 
 

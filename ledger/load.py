@@ -114,11 +114,12 @@ def load_calls(tx: Tx, world: World, call_ids: Iterable[str], *, deep: bool) -> 
         request = ApprovalRow(*found)
         world.approvals[request.approval_id] = request
     if deep and rows:
-        _load_deep(tx, world, [row.call_id for row in rows], asked=bool(requests))
+        load_deep(tx, world, [row.call_id for row in rows], asked=bool(requests))
     return rows
 
 
-def _load_deep(tx: Tx, world: World, call_ids: list[str], *, asked: bool) -> None:
+def load_deep(tx: Tx, world: World, call_ids: list[str], *, asked: bool) -> None:
+    """Load attempts, reservations and, where people were asked, verdicts of calls."""
     account = world.account_id
     for found in tx.listed(sql.ATTEMPTS, call_ids, account=account):
         attempt = AttemptRow(*found)

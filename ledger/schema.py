@@ -184,6 +184,14 @@ Index(
     sqlite_where=_SAME,
     postgresql_where=_SAME,
 )
+_SETTLED = text("settled_at_us IS NOT NULL")
+Index(
+    "ix_tool_calls_settled",
+    tool_calls.c.account_id,
+    tool_calls.c.settled_at_us,
+    sqlite_where=_SETTLED,
+    postgresql_where=_SETTLED,
+)
 _REF = text("provider_ref IS NOT NULL")
 Index(
     "ix_tool_calls_provider_ref",

@@ -12,9 +12,12 @@ from ledger import evidence, house, reads, reviews
 from ledger import schema as s
 from ledger.audit.call_kinds import CallInvalid, CallRead
 from ledger.audit.entry import Draft
+from ledger.audit.stored import StoredSource
+from ledger.audit.verify import Verified, verify_account
 from ledger.cap_views import cap_views
 from ledger.core import Core
 from ledger.discrepancies import adjust
+from ledger.earnings import book_earning
 from ledger.engines.tx import Tx
 from ledger.load import Wanted, load_facts, readings_of, want_usage
 from ledger.people import need_operator
@@ -39,7 +42,9 @@ from ledger.side_calls import load_whole
 from ledger.times import to_us
 from ledger.world import World
 from policy.errors import KeyConflict, PolicyDenied, RecordMissing
+from policy.language import Mode
 from policy.model import Call
+from policy.money import Money
 
 
 class ReadSide:
@@ -209,6 +214,28 @@ class ReadSide:
 
         return await self._core.rare("adjust", work)
 
+    async def book_earning(  # noqa: PLR0913 -- what an earning is: whose, how much, how real, when
+        self, earning_id: str, *, project: str, amount: Money, mode: Mode, proof_level: str, at: datetime
+    ) -> None:
+        """Book one amount that shares of earnings are computed from; negative for what was lost (M15).
+
+        Revenue books its own through `ledger.earnings.book_earning`, in the transaction of its event.
+        """
+
+        def work(_tx: Tx, world: World) -> None:
+            book_earning(
+                world,
+                earning_id,
+                project=project,
+                amount_minor=amount.minor_units,
+                currency=amount.currency,
+                mode=mode.value,
+                proof_level=proof_level,
+                at_us=to_us(at),
+            )
+
+        await self._core.rare("book_earning", work)
+
     async def discrepancies(self, state: str | None = "open") -> tuple[dict[str, Any], ...]:
         """Return discrepancies, newest first."""
         return await self._core.read(
@@ -249,6 +276,15 @@ class ReadSide:
     async def entries(self, *, after: str | None = None, limit: int = 50) -> Page[TimelineEntry]:
         """Return audit entries, newest first."""
         return await self._core.read(lambda tx: reads.entries(tx, self._core.account_id, after, limit))
+
+    async def checked(self) -> Verified:
+        """Replay the account's log against its tree and the tables; `bad` names the first row that differs."""
+        await self.read_log.flush()
+
+        def work(tx: Tx) -> Verified:
+            return verify_account(StoredSource(tx.connection), self._core.account_id, keys=None)
+
+        return await self._core.read(work)
 
     async def note_read(self, call: Call, at: datetime, args: bytes, code: str = "") -> None:
         """Queue the audit entry of a read; waits only where the queue is full (M36)."""

@@ -152,6 +152,8 @@ EARNED: Final = Statement(
         _e.account_id == ACCOUNT,
         _e.currency == bindparam("currency"),
         _e.mode == bindparam("mode"),
+        # Only what the evidence shows to be as real as the mode: a live cap grows by live earnings alone.
+        _e.proof_level == bindparam("mode"),
         (bindparam("project") == literal_column("''")) | (_e.project == bindparam("project")),
         (_e.amount_minor < ZERO) | (_e.booked_at_us <= bindparam("until")),
     )

@@ -73,6 +73,7 @@ PAYLOADS: Final[Mapping[str, Mapping[str, str]]] = {
         "result": "result",
     },
     "call.returned": {"decision": "decision"},
+    "call.denied": {"decision": "decision"},
     "call.settled": {"result": "result"},
     "approval.requested": {"op_hash": "op_hash"},
 }

@@ -45,6 +45,9 @@ async def till(ledger_url: str) -> AsyncIterator[Till]:
     faults: list[tuple[str, Exception]] = []
     opened = await open_till(ledger_url, failed=lambda what, fault: faults.append((what, fault)))
     yield opened
+    # Whatever a test did, the log must tell the same as the tables: states, usage, reservations, adjustments.
+    verified = await opened.ledger.checked()
     await opened.ledger.close()
+    assert verified.bad is None, str(verified.bad)
     for what, fault in faults:
         print(what, repr(fault), file=sys.stderr)  # noqa: T201 -- shown only where the test failed

@@ -236,6 +236,12 @@ def _calls_2() -> None:
     index(
         "ix_tool_calls_same", "tool_calls", "account_id fingerprint same_until_us", where="same_until_us > 0"
     )
+    index(
+        "ix_tool_calls_settled",
+        "tool_calls",
+        "account_id settled_at_us",
+        where="settled_at_us IS NOT NULL",
+    )
     index("ix_tool_calls_twin", "tool_calls", "account_id twin_key twin_until_us", where="twin_until_us > 0")
 
 

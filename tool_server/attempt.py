@@ -280,7 +280,7 @@ def _settlement(
 
 
 def _against_mode(parts: AttemptParts, call: CallRecord, report: OutcomeReport) -> OutcomeReport:
-    """Take evidence of another mode than the bound one for no evidence at all, and stop the provider (M30)."""
+    """Take evidence of another mode than the bound one for none, and stop the provider (M30)."""
     levels = set(_LEVELS.values())
     if report.proof is None or report.proof.level not in levels or report.proof.level is _LEVELS[call.mode]:
         return report

@@ -6,15 +6,25 @@ and what nobody waits for (who was seen) is gathered and written together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from ledger.commands import Admission, Admitted, Claim, Claimed, NotClaimed, ProcessFacts, Settled, Settlement
 from ledger.ledger import Ledger
-from ledger.records import ApprovalRecord, CallRecord, Query, Reader, RecordRef, RunRecord
+from ledger.reads import CallFilter
+from ledger.records import (
+    ApprovalRecord,
+    CallRecord,
+    CallState,
+    CapView,
+    Query,
+    Reader,
+    RecordRef,
+    RunRecord,
+)
 from policy.errors import RecordMissing
-from policy.model import Call, Decision
+from policy.model import Call, Decision, Posture, Scope
 
 STANDING_FOR: Final = timedelta(
     seconds=5
@@ -88,6 +98,41 @@ class Books:
         run = await self.ledger.standing_run(project, now)
         self._standing[project] = (run, now)
         return run
+
+    # --- for the core tools ---------------------------------------------------------------------------------
+
+    async def calls_of(
+        self, agent: str, *, states: frozenset[CallState] | None, moved_since: datetime | None, limit: int
+    ) -> Sequence[CallRecord]:
+        """Return an agent's own calls, newest first."""
+        wanted = CallFilter(
+            agent=agent,
+            states=tuple(sorted(state.value for state in states or ())),
+            settled_after=moved_since,
+        )
+        return (await self.ledger.calls(wanted, limit=limit)).items
+
+    async def cancel(self, call_id: str, by: str, at: datetime) -> CallRecord:
+        """Take back an agent's own call that has not started."""
+        return await self.ledger.cancel(call_id, by=f"agent:{by}", at=at)
+
+    async def caps_of(
+        self, principal_scopes: Mapping[Scope, frozenset[str]], at: datetime
+    ) -> Sequence[CapView]:
+        """Return the caps that apply to these scopes."""
+        caps = await self.ledger.caps(at)
+        return tuple(cap for cap in caps if cap.scope_key in principal_scopes.get(cap.scope, ()))
+
+    async def posture_of(self, project: str, agent: str) -> Posture:
+        """Return the strictest posture over an agent."""
+        mine = {("account", self.ledger.account_id), ("project", project), ("agent", agent)}
+        set_ = await self.ledger.postures()
+        found = [each.posture for each in set_ if (each.scope, each.scope_key) in mine]
+        return max(found, key=list(Posture).index, default=Posture.NORMAL)
+
+    async def open_runs(self, project: str) -> Sequence[RunRecord]:
+        """Return the open runs of a project."""
+        return (await self.ledger.runs(project=project, state="open")).items
 
     # --- what nobody waits for ------------------------------------------------------------------------------
 

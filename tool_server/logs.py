@@ -14,7 +14,7 @@ import structlog
 
 from tool_server.redaction import redact_event
 
-QUIET: Final = ("httpx", "httpcore", "mcp", "uvicorn.access", "litestar", "aiosqlite", "asyncio")
+QUIET: Final = ("httpx", "httpcore", "mcp", "uvicorn.access", "litestar", "aiosqlite", "asyncio", "alembic")
 
 
 def configure_logging(*, level: str = "INFO", stream: TextIO | None = None, colours: bool = False) -> None:

@@ -123,6 +123,8 @@ class Handler(BaseHTTPRequestHandler):
             truth.mode = body.get("mode", truth.mode)
             truth.ready = body.get("ready", truth.ready)
             if body.get("forget"):
+                truth.faults = list(body.get("faults", []))
+                truth.requests = 0
                 truth.instance = f"shop-{time.time_ns()}"
                 truth.orders.clear()
                 truth.answers.clear()

@@ -1,0 +1,282 @@
+"""A whole house for tests: the real ledger, the shop as a plugin and a process, and people who answer."""
+# ruff: noqa: ANN401 -- tools take any JSON values, tests change any setting
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from msgspec import Struct, structs
+
+from ledger.making import make_ledger
+from ledger.records import ApprovalRecord, CallRecord, CallState, Role
+from tool_server.bootstrap import House, Wiring, bootstrap, judge_of
+from tool_server.envelope import CallMeta, CallResult, Principal
+from tool_server.ids import id_maker
+from tool_server.settings import Settings
+
+ACCOUNT = "acc_test"
+SHOP = Path(__file__).with_name("server.py")
+
+POLICY = """\
+version: 1
+plugins:
+  - name: shop
+    module: tests.provider.shop
+    settings: {{address: "{address}", mode: {mode}, timeout_s: "{timeout_s}"}}
+caps:
+  - {{id: account-month, per: account, window: month, limit: "500.00 USD"}}
+  - {{id: project-day, per: project, window: day, limit: "100.00 USD"}}
+approvals:
+  - {{id: desk, who: [role:approver], quorum: 1, expires_in: 24h, run_within: 1h, allow_self: true}}
+rules:
+  - id: write
+    match: {{kind: [read, draft, withdraw, earn]}}
+    effect: allow
+  - id: small
+    match: {{kind: [spend, provision], amount: {{up_to: "20.00 USD"}}}}
+    effect: allow
+  - id: large
+    match: {{kind: [spend, provision], amount: {{above: "20.00 USD"}}}}
+    effect: require_approval
+    approval: desk
+  - id: refunds
+    match: {{kind: human_only}}
+    effect: require_approval
+    approval: desk
+  - id: never
+    match: {{kind: spend, payee: ["*.evil.example"]}}
+    effect: deny
+    because: we do not buy there
+"""
+
+
+class Shop(Struct, frozen=True):
+    """The provider's process, as a test speaks to it: its truth, and the faults it is told to make."""
+
+    address: str
+
+    def control(self, **orders: Any) -> dict[str, Any]:
+        """Tell the shop how to misbehave."""
+        answer: dict[str, Any] = httpx.post(f"{self.address}/control", json=orders, timeout=5).json()
+        return answer
+
+    def reset(self) -> None:
+        """Make it a new shop that did nothing and has no faults."""
+        self.control(forget=True, account="acct_shop", mode="simulated", ready=True)
+
+    def fault(self, *faults: str, seconds: float = 1.0) -> None:
+        """Queue faults, one for each coming order."""
+        self.control(faults=[{"fault": fault, "seconds": seconds} for fault in faults])
+
+    def orders(self) -> list[dict[str, Any]]:
+        """Return what the shop really did."""
+        found: list[dict[str, Any]] = httpx.get(f"{self.address}/truth", timeout=5).json()["orders"]
+        return found
+
+    def requests(self) -> int:
+        """Return how many orders were sent to it, done or not."""
+        return int(httpx.get(f"{self.address}/truth", timeout=5).json()["requests"])
+
+
+@contextmanager
+def a_shop(mode: str = "simulated") -> Iterator[Shop]:
+    """Start the shop's process and end it."""
+    command = [sys.executable, str(SHOP), "--mode", mode]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            if process.stdout is None:
+                raise AssertionError("the shop has no output")
+            yield Shop(process.stdout.readline().strip())
+        finally:
+            process.kill()
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """Where a house's files lie, and how its processes are started."""
+
+    folder: Path
+    db: str
+    settings: Settings
+    wiring: Wiring
+
+    def rewrite(self, changes: dict[str, str]) -> None:
+        """Change the policy file by replacing texts, old by new."""
+        text = self.settings.policies.read_text()
+        for old, new in changes.items():
+            if old not in text:
+                raise AssertionError(f"{old!r} is not in the policy")
+            text = text.replace(old, new)
+        self.settings.policies.write_text(text)
+
+
+def written(folder: Path, policy: str) -> Path:
+    """Write a policy file into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "policies.yaml"
+    file.write_text(policy)
+    return file
+
+
+async def a_place(
+    folder: Path, shop: Shop, *, db: str = "", policy: str = POLICY, mode: str = "simulated", **settings: Any
+) -> Place:
+    """Make an account with a policy file, one owner, one approver, and two agents of one project."""
+    file = written(folder, policy.format(address=shop.address, mode=mode, timeout_s="0.6"))
+    db = db or f"sqlite:///{folder / 'bursar.db'}"
+    wiring = Wiring(
+        release=folder / "no-tools.json",
+        fresh_s=0.0,
+        first_look_s=0.2,
+        send_window_s=2.0,
+        accept_all=True,
+        seed=7,
+    )
+    chosen = Settings(
+        db=db,
+        policies=file,
+        keys=folder / "keys",
+        public_url="http://127.0.0.1:8401",
+        reload_s=0.1,
+        **settings,
+    )
+    new_id = id_maker(wiring.now)
+    await make_ledger(
+        db,
+        account_id=ACCOUNT,
+        name="Test",
+        instance_id="instance-1",
+        judge=judge_of({}),
+        ids=new_id,
+        at=wiring.now(),
+    )
+    return Place(folder=folder, db=db, settings=chosen, wiring=wiring)
+
+
+@asynccontextmanager
+async def opened(place: Place, *, work: bool = True, **changes: Any) -> AsyncIterator[Desk]:
+    """Open a house on a place, with its dispatcher at work, and people beside it."""
+    wiring = structs.replace(place.wiring, **changes) if changes else place.wiring
+    house = await bootstrap(place.settings, wiring=wiring)
+    try:
+        desk = Desk(house)
+        await desk.furnish()
+        async with house.running(work=work, drain_s=3.0):
+            yield desk
+    finally:
+        await house.close()
+
+
+class Desk:
+    """A house with an agent who calls and people who answer."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.agent = principal("scout")
+        self.keys = 0
+
+    async def furnish(self) -> None:
+        """Make the project, the agents and the people, where they are not there yet."""
+        ledger, now = self.house.ledger, self.house.now()
+        if await ledger.projects():
+            return
+        owner = await ledger.add_operator(name="olga", role=Role.OWNER, by="system:init", at=now)
+        await ledger.add_operator(name="anton", role=Role.APPROVER, by=owner.operator_id, at=now)
+        await ledger.add_project("shop", by=owner.operator_id, at=now)
+        for number, name in enumerate(("scout", "maker")):
+            await ledger.add_agent(
+                name=name,
+                project="shop",
+                kits=("shop",),
+                token_sha256=f"{number:064x}",
+                by=owner.operator_id,
+                at=now,
+            )
+
+    async def call(
+        self, tool: str, *, key: str | None = None, meta: CallMeta | None = None, **arguments: Any
+    ) -> CallResult:
+        """Call a tool as the agent does; `key` defaults to a new one where the tool needs it."""
+        loaded = self.house.registry.tools.get(tool)
+        if loaded is not None and loaded.key_required and key is None:
+            self.keys += 1
+            key = f"key-{self.keys}"
+        if key is not None:
+            arguments["idempotency_key"] = key
+        return await self.raw(tool, json.dumps(arguments).encode(), meta)
+
+    async def raw(self, tool: str, arguments: bytes, meta: CallMeta | None = None) -> CallResult:
+        """Call a tool with these bytes."""
+        return await self.house.gate.call(self.agent, tool, arguments, meta or CallMeta())
+
+    async def buy(self, amount: str = "5.00 USD", *, tool: str = "shop_buy", **more: Any) -> CallResult:
+        """Buy one thing; every purchase has a name of its own, so that none is another's twin."""
+        self.keys += 1
+        given = {"item": f"thing {self.keys}", "vendor": f"v{self.keys}.example", "amount": amount, **more}
+        return await self.call(tool, **given)
+
+    async def approve(
+        self, result: CallResult, *, verdict: str = "approve", who: str = "anton"
+    ) -> CallRecord:
+        """Answer the request that a result names, as a person does in the console."""
+        if result.envelope.approval is None:
+            raise AssertionError(f"nobody was asked: {result.text}")
+        request = await self.house.ledger.approval(result.envelope.approval.approval_id)
+        _, call = await self.answer(request, verdict=verdict, who=who)
+        return call
+
+    async def answer(
+        self, request: ApprovalRecord, *, verdict: str = "approve", who: str = "anton"
+    ) -> tuple[ApprovalRecord, CallRecord]:
+        """Give one person's verdict."""
+        people = {person.name: person for person in await self.house.ledger.operators()}
+        return await self.house.ledger.answer(
+            request.approval_id, people[who].operator_id, request.op_hash, verdict, at=self.house.now()
+        )
+
+    async def stored(self, result: CallResult) -> CallRecord:
+        """Return the call of a result as the ledger has it."""
+        call = await self.house.books.find_call(result.envelope.call_id or "")
+        if call is None:
+            raise AssertionError(f"there is no such call: {result.text}")
+        return call
+
+    async def until(
+        self,
+        result: CallResult,
+        *states: CallState,
+        within_s: float = 8.0,
+        when: Callable[[CallRecord], bool] | None = None,
+    ) -> CallRecord:
+        """Wait until the call of a result stands in one of these states."""
+        end = time.monotonic() + within_s
+        while True:
+            call = await self.stored(result)
+            if call.state in states and (when is None or when(call)):
+                return call
+            if time.monotonic() > end:
+                raise AssertionError(f"it is {call.state} ({call.code}: {call.message}), not {states}")
+            await self.house.books.wait_changes(await self.house.ledger.log_size(), 0.05)
+
+
+def principal(name: str, **changes: Any) -> Principal:
+    """Return what a token of this agent stands for."""
+    base = Principal(account_id=ACCOUNT, project="shop", agent_id=name, agent=name, kits=("shop",))
+    return structs.replace(base, **changes)
+
+
+async def settled(condition: Callable[[], bool], within_s: float = 5.0) -> None:
+    """Wait for something outside of the ledger to become true."""
+    end = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("it did not come true in time")
+        await asyncio.sleep(0.01)

@@ -33,7 +33,7 @@ from webhooks.console.house import HousePages
 from webhooks.console.requests import Requests
 from webhooks.console.sign_in import SignIn
 from webhooks.deps import Deps
-from webhooks.security import HEADERS, PUBLIC, RightHost, SignedIn, sign_in_path
+from webhooks.security import PUBLIC, Doorway, SignedIn, sign_in_path
 from webhooks.sessions import Sessions
 from webhooks.visible import visible
 
@@ -75,13 +75,12 @@ def create_app(
             cookie_samesite="strict",
         ),
         template_config=TemplateConfig(instance=_engine(pages)),
-        response_headers=HEADERS,
         exception_handlers={HTTPException: _http_refusal, RecordMissing: _missing, Exception: _broke},
         request_max_body_size=_LARGEST_FORM,
         debug=False,  # Its error pages show values of variables.
         logging_config=None,  # structlog speaks for the whole process.
     )
-    return RightHost(app, deps.names, tuple(programs))
+    return Doorway(app, deps.names, tuple(programs))
 
 
 def _engine(pages: Sequence[tuple[str, str]]) -> JinjaTemplateEngine:

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from litestar.connection import ASGIConnection
-from litestar.datastructures import ResponseHeader
 from litestar.enums import ScopeType
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from ledger.records import Role
 from tool_server.hosts import Names
@@ -23,20 +22,26 @@ if TYPE_CHECKING:
 PUBLIC: Final = "public"  # The route option of pages that need no sign-in.
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
+# On every answer, refusals and files included: nothing here is framed, sniffed, cached or scripted by others.
 HEADERS: Final = (
-    ResponseHeader(
-        name="content-security-policy",
-        value="default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    (
+        b"content-security-policy",
+        (
+            b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+            b"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        ),
     ),
-    ResponseHeader(name="x-content-type-options", value="nosniff"),
-    ResponseHeader(name="referrer-policy", value="no-referrer"),
-    ResponseHeader(name="cross-origin-opener-policy", value="same-origin"),
-    ResponseHeader(name="cross-origin-resource-policy", value="same-origin"),
-    ResponseHeader(name="x-frame-options", value="DENY"),
-    ResponseHeader(name="permissions-policy", value="camera=(), microphone=(), geolocation=()"),
-    ResponseHeader(name="cache-control", value="no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+    (b"cache-control", b"no-store"),
 )
+
+
+_NAMES: Final = frozenset(name for name, _ in HEADERS)
 
 
 class SignedIn(AbstractAuthenticationMiddleware):
@@ -73,8 +78,8 @@ def _need(connection: ASGIConnection[Any, Any, Any, Any], role: Role) -> None:
         raise PermissionDeniedException(f"this needs the role {role.value}")
 
 
-class RightHost:
-    """Answer only to our own names, and take writes only from our own pages.
+class Doorway:
+    """Answer only to our own names, take writes only from our own pages, and say so strictly.
 
     A page of somebody else's that resolves to us sends its own Host; a form on somebody else's page sends
     its own Origin, and browsers say in Sec-Fetch-Site where a request came from.
@@ -91,6 +96,7 @@ class RightHost:
             await self._app(scope, receive, send)
             return
         headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
+        send = _with_headers(send)
         if not self._names.host_ok(headers.get(b"host")):
             await _refuse(send, 421, b"this server does not answer to that name\n")
         elif scope.get("method") in _WRITES and not self._own(scope["path"], headers):
@@ -103,6 +109,18 @@ class RightHost:
             return True
         site = headers.get(b"sec-fetch-site", "same-origin")
         return self._names.origin_ok(headers.get(b"origin")) and site in {"same-origin", "none"}
+
+
+def _with_headers(send: Send) -> Send:
+    """Return a `send` that adds the strict headers to whatever is answered."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given = [pair for pair in message["headers"] if pair[0] not in _NAMES]
+            message["headers"] = [*given, *HEADERS]
+        await send(message)
+
+    return sending
 
 
 async def _refuse(send: Send, status: int, body: bytes) -> None:

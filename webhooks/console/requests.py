@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect, Template
 
 from ledger.records import ApprovalRecord, CallRecord, Role
@@ -35,7 +35,7 @@ class Requests:
         """Return the handlers."""
 
         @get("/")
-        async def queue(request: PageRequest, after: str = "") -> Template:
+        async def queue(request: PageRequest, after: FromQuery[str] = "") -> Template:
             found = await self._deps.ledger.queue(after=after or None)
             return await page(self._deps, request, "queue.html", {"page": found})
 

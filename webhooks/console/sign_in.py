@@ -9,7 +9,7 @@ from litestar import Request, get, post
 from litestar.datastructures import Cookie
 from litestar.enums import RequestEncodingType
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Body, FromPath
+from litestar.params import Body, FromPath, FromQuery
 from litestar.response import Redirect, Template
 
 from ledger.records import OperatorRecord
@@ -37,7 +37,7 @@ class SignIn:
         """Return the handlers."""
 
         @get("/login", opt={PUBLIC: True})
-        async def login_page(next: str = "/") -> Template:  # noqa: A002 -- the query's own name
+        async def login_page(next: FromQuery[str] = "/") -> Template:  # noqa: A002 -- the query's own name
             return _login(local_path(next))
 
         @post("/login", opt={PUBLIC: True}, status_code=303)

@@ -1,0 +1,110 @@
+"""A house with the shop beside it, its console as an application, and browsers that keep cookies."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from tests.provider.house import Desk, Shop, a_place, a_shop, opened
+from tool_server import passwords
+from tool_server.hosts import Bind
+from webhooks.web import web_app
+
+ORIGIN = "http://127.0.0.1:8401"
+PASSWORD = "tricky horse battery 9"
+_TOKEN = re.compile(r'name="_csrf_token" value="([0-9a-f]+)"')
+_HASH = re.compile(r'name="op_hash" value="([0-9a-f]+)"')
+
+
+class Browser:
+    """Somebody at the console: cookies kept, forms filled in as the page has them."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+        self.page = ""
+
+    async def open(self, path: str) -> httpx.Response:
+        """Look at a page."""
+        response = await self.client.get(path)
+        self.page = response.text
+        return response
+
+    async def send(self, path: str, **fields: str) -> httpx.Response:
+        """Send the form of the page that is open, with its token."""
+        token = _TOKEN.search(self.page)
+        given = {"_csrf_token": token.group(1) if token else "", **fields}
+        response = await self.client.post(path, data=given, headers={"origin": ORIGIN})
+        self.page = response.text
+        return response
+
+    async def sign_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
+        """Sign in by name and password."""
+        await self.open("/login")
+        return await self.send("/login", name=name, password=password, next="/")
+
+    @property
+    def op_hash(self) -> str:
+        """The hash that the open page's form carries."""
+        found = _HASH.search(self.page)
+        if found is None:
+            raise AssertionError("the page has no form to answer with")
+        return found.group(1)
+
+
+@pytest.fixture(scope="session")
+def shop_process() -> Iterator[Shop]:
+    """Start the shop once; each test empties it."""
+    with a_shop() as shop:
+        yield shop
+
+
+@pytest.fixture
+def shop(shop_process: Shop) -> Shop:
+    """Give a shop that did nothing yet."""
+    shop_process.reset()
+    return shop_process
+
+
+@pytest.fixture(scope="session")
+def stored_password() -> str:
+    """Hash the one password once: argon2id is slow on purpose."""
+    return asyncio.run(passwords.hashed(PASSWORD))
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, shop: Shop, stored_password: str) -> AsyncIterator[Desk]:
+    """Give an open house on SQLite with people who have passwords."""
+    async with opened(await a_place(tmp_path, shop)) as found:
+        ledger, now = found.house.ledger, found.house.now()
+        for operator in await ledger.operators():
+            await ledger.set_password_hash(operator.operator_id, stored_password, by="system:test", at=now)
+        yield found
+
+
+@pytest.fixture
+async def browser(desk: Desk) -> AsyncIterator[Browser]:
+    """Give a browser at the console of that house, not signed in."""
+    async with browsing(desk) as found:
+        yield found
+
+
+class browsing:  # noqa: N801 -- reads as what it is: async with browsing(desk)
+    """Open one more browser at a house's console."""
+
+    def __init__(self, desk: Desk) -> None:
+        folder = desk.house.settings.keys
+        folder.mkdir(parents=True, exist_ok=True)
+        app = web_app(desk.house, Bind("127.0.0.1", 8401))
+        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(cast("Any", app)), base_url=ORIGIN)
+
+    async def __aenter__(self) -> Browser:
+        return Browser(await self._client.__aenter__())
+
+    async def __aexit__(self, *_gone: object) -> None:
+        await self._client.aclose()

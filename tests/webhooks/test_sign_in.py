@@ -1,0 +1,132 @@
+"""How people get in, and how nobody else does."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+
+import pytest
+
+from tests.provider.house import Desk
+from tests.webhooks.conftest import ORIGIN, PASSWORD, Browser, browsing
+
+
+async def test_every_page_asks_for_a_sign_in_and_leads_back(browser: Browser) -> None:
+    """A link to a request in a message must end at that request, whoever opens it."""
+    response = await browser.open("/approvals/apr_1?x=1")
+    assert (response.status_code, response.headers["location"]) == (
+        303,
+        "/login?next=%2Fapprovals%2Fapr_1%3Fx%3D1",
+    )
+
+
+async def test_a_right_password_opens_a_session_and_a_wrong_one_does_not(browser: Browser) -> None:
+    """The two answers differ in nothing that tells whether the name exists."""
+    wrong = await browser.sign_in("olga", "not the password")
+    unknown = await browser.sign_in("nobody", "not the password")
+    assert (wrong.status_code, unknown.status_code) == (401, 401)
+    assert "do not belong together" in wrong.text
+    assert "do not belong together" in unknown.text
+    assert (await browser.sign_in("olga")).headers["location"] == "/"
+    assert (await browser.open("/")).status_code == 200
+
+
+async def test_a_cookie_that_a_stranger_planted_opens_nothing_and_is_never_adopted(browser: Browser) -> None:
+    """Session fixation: signing in mints a new id, and the planted one stays worthless."""
+    browser.client.cookies.set("bursar", "planted-by-somebody", domain="127.0.0.1")
+    assert (await browser.open("/")).status_code == 303
+    browser.client.cookies.clear()
+    await browser.sign_in("olga")
+    minted = browser.client.cookies["bursar"]
+    assert minted != "planted-by-somebody"
+    browser.client.cookies.set("bursar", "planted-by-somebody", domain="127.0.0.1")
+    assert len(minted) >= 43
+
+
+async def test_the_session_cookie_is_strict_and_out_of_scripts_reach(browser: Browser) -> None:
+    """HttpOnly and SameSite=Strict on every sign-in; Secure where the address is https."""
+    response = await browser.sign_in("olga")
+    cookie = next(line for line in response.headers.get_list("set-cookie") if line.startswith("bursar="))
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+
+
+async def test_signing_out_ends_the_session_on_the_server(browser: Browser) -> None:
+    """A copied cookie must be worthless once its owner has left."""
+    await browser.sign_in("olga")
+    kept = browser.client.cookies["bursar"]
+    await browser.open("/")
+    await browser.send("/logout")
+    browser.client.cookies.set("bursar", kept, domain="127.0.0.1")
+    assert (await browser.open("/")).status_code == 303
+
+
+async def test_a_form_without_its_token_or_from_another_page_does_nothing(
+    browser: Browser, desk: Desk
+) -> None:
+    """CSRF: neither a missing token nor a foreign Origin nor a cross-site fetch may move anything."""
+    await browser.sign_in("olga")
+    await browser.open("/posture")
+    page = browser.page
+    bare = await browser.client.post("/posture", data={"posture": "no_spend"}, headers={"origin": ORIGIN})
+    assert bare.status_code == 403
+    for headers in ({"origin": "http://evil.example"}, {"origin": ORIGIN, "sec-fetch-site": "cross-site"}):
+        browser.page = page
+        token = page.split('name="_csrf_token" value="')[1].split('"')[0]
+        answer = await browser.client.post(
+            "/posture", data={"posture": "no_spend", "_csrf_token": token}, headers=headers
+        )
+        assert answer.status_code == 403
+    assert await desk.house.ledger.postures() == ()
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8401", ""])
+async def test_another_name_than_ours_is_not_answered_to(browser: Browser, host: str) -> None:
+    """DNS rebinding: a page whose name was pointed here sends its own Host."""
+    response = await browser.client.get("/login", headers={"host": host})
+    assert response.status_code == 421
+
+
+async def test_a_one_time_link_works_once_and_looking_at_it_spends_nothing(
+    browser: Browser, desk: Desk
+) -> None:
+    """Mail scanners open links; only the button spends one, and then it is spent for everybody."""
+    ledger, now = desk.house.ledger, desk.house.now()
+    spent = hashlib.sha256(b"the-link").hexdigest()
+    await ledger.make_link(
+        "anton", link_sha256=spent, by="operator:olga", at=now, expires_at=now + timedelta(minutes=15)
+    )
+    for _ in range(3):
+        assert (await browser.open("/link/the-link")).status_code == 200
+    assert (await browser.send("/link", token="the-link")).status_code == 303
+    async with browsing(desk) as another:
+        await another.open("/link/the-link")
+        assert (await another.send("/link", token="the-link")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "next_path", ["//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:1"]
+)
+async def test_signing_in_leads_nowhere_but_here(browser: Browser, next_path: str) -> None:
+    """An open redirect after sign-in would lend our name to somebody else's page."""
+    await browser.open("/login")
+    response = await browser.send("/login", name="olga", password=PASSWORD, next=next_path)
+    assert response.headers["location"] == "/"
+
+
+async def test_guessing_is_slowed_down_for_a_name_and_an_address(browser: Browser) -> None:
+    """After a handful of failures even the right password has to wait."""
+    answers = [(await browser.sign_in("olga", f"guess {number}")).status_code for number in range(8)]
+    assert 429 in answers
+    assert (await browser.sign_in("olga")).status_code == 429
+
+
+async def test_every_answer_carries_the_strict_headers(browser: Browser) -> None:
+    """A page that can be framed, sniffed or scripted by others is a page that approves for others."""
+    await browser.sign_in("olga")
+    for path in ("/", "/login", "/posture", "/static/bursar.css", "/approvals/apr_none"):
+        headers = (await browser.open(path)).headers
+        assert "default-src 'none'" in headers["content-security-policy"], path
+        assert "frame-ancestors 'none'" in headers["content-security-policy"], path
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert headers["cache-control"] == "no-store", path

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from policy.language import ArgTest, Hours, Match, Rule
+from policy.language import ArgTest, CountAbove, Hours, Match, Rule
 from policy.matching import Question, Tests
 from policy.model import Ask, CapLine, RuleLine, Twin
 from policy.money import written
@@ -49,7 +49,7 @@ def words(match: Match) -> tuple[str, ...]:
         wanted = match.sum_above
         said.append(f"sum_above: {_some(wanted.amounts)} per {wanted.per} in {wanted.window}")
     if match.count_above is not None:
-        said.append(_count(match))
+        said.append(_count(match.count_above))
     return tuple(said)
 
 
@@ -136,9 +136,6 @@ def _clock(minute: int) -> str:
     return f"{minute // 60:02}:{minute % 60:02}"
 
 
-def _count(match: Match) -> str:
-    wanted = match.count_above
-    if wanted is None:
-        return ""
+def _count(wanted: CountAbove) -> str:
     ended = f" that ended {wanted.outcome}" if wanted.outcome else ""
     return f"count_above: {wanted.count} calls{ended} per {wanted.per} in {wanted.window}"

@@ -59,7 +59,7 @@ def test_the_worlds_reach_every_answer_and_every_code() -> None:
     """Agreement on worlds that are all denied by silence would prove nothing."""
     seen = Counter(
         (decision.answer.value, decision.code)
-        for policy, call, facts in worlds(SEED, 10_000)
+        for policy, call, facts in worlds(SEED, 8_000)
         for decision in [decide(policy, call, facts)]
     )
     assert {code for _, code in seen} == {
@@ -75,7 +75,7 @@ def test_the_worlds_reach_every_answer_and_every_code() -> None:
         "too_many_requests",
         "held_share_exceeded",
     }
-    assert min(seen.values()) >= 5, seen
+    assert min(seen.values()) >= 3, seen
     assert seen["allow", ""] >= 500
     assert seen["require_approval", ""] >= 500
 
@@ -93,7 +93,7 @@ def test_a_broken_twin_is_caught(twin: BrokenTwin, tmp_path: Path) -> None:
 
 def test_needs_names_every_fact_a_decision_uses(deep: bool) -> None:
     """What needs does not name is never gathered, so deciding without it must change nothing."""
-    for policy, call, facts in worlds(SEED + 1, 200_000 if deep else 8_000):
+    for policy, call, facts in worlds(SEED + 1, 200_000 if deep else 4_000):
         asked = needs(policy, call)
         assert decide(policy, call, only_what_was_asked(asked, facts)) == decide(policy, call, facts)
 

@@ -34,8 +34,8 @@ TWINS = (
     BrokenTwin(
         "another currency is simply no match",
         "matching",
-        "    if bound is None:\n        return None\n    return q.units",
-        "    if bound is None:\n        return False\n    return q.units",
+        "        if bound is None:\n            return None\n        return q.units",
+        "        if bound is None:\n            return False\n        return q.units",
     ),
     BrokenTwin(
         "payees differ by case",
@@ -49,8 +49,8 @@ TWINS = (
     BrokenTwin(
         "a doubtful unless silences a deny",
         "compiled",
-        "if matched is False or silenced is True:",
-        "if matched is False or silenced is not False:",
+        "if silenced is True:",
+        "if silenced is not False:",
     ),
     BrokenTwin(
         "a doubtful allow allows",
@@ -79,13 +79,16 @@ TWINS = (
     BrokenTwin("holds do not count", "capping", "usage.posted + usage.held", "usage.posted"),
     BrokenTwin("a full cap takes one more", "capping", "used + amount <= limit", "used < limit"),
     BrokenTwin(
-        "a share of a loss is a share", "capping", "max(0, earned) * percent", "abs(earned) * percent"
+        "a share of a loss is a share",
+        "capping",
+        "max(0, earned or 0) * min(100",
+        "abs(earned or 0) * min(100",
     ),
     BrokenTwin(
         "an unknown usage is none",
         "capping",
-        "    if usage is None:\n",
-        "    usage = usage or _NO_USAGE\n    if usage is None:\n",
+        "    if usage is None or not known:\n",
+        "    usage = usage or _NO_USAGE\n    if not known:\n",
     ),
     BrokenTwin(
         "live spend needs two yeses",
@@ -95,9 +98,9 @@ TWINS = (
     ),
     BrokenTwin(
         "human-only runs in draft_only",
-        "refusing",
-        "Posture.DRAFT_ONLY: frozenset({Kind.SPEND, Kind.PROVISION, Kind.EARN, Kind.HUMAN_ONLY})",
-        "Posture.DRAFT_ONLY: frozenset({Kind.SPEND, Kind.PROVISION, Kind.EARN})",
+        "compiled",
+        "Posture.DRAFT_ONLY: (Kind.SPEND, Kind.PROVISION, Kind.EARN, Kind.HUMAN_ONLY)",
+        "Posture.DRAFT_ONLY: (Kind.SPEND, Kind.PROVISION, Kind.EARN)",
     ),
     BrokenTwin(
         "a per-call cap covers live spend",

@@ -1,0 +1,522 @@
+"""What the judge promises about money, people and time; M numbers are the money rules a test holds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from policy.decide import decide, needs
+from policy.language import Hours
+from policy.model import (
+    Answer,
+    CountAbove,
+    EarnedNeed,
+    Kind,
+    Limit,
+    Limits,
+    LiveSpend,
+    Match,
+    Mode,
+    Needs,
+    Posture,
+    Scope,
+    SumAbove,
+    Twin,
+    Usage,
+    UsageNeed,
+    Window,
+    WindowKind,
+)
+from policy.money import Money
+from tests.policy.build import (
+    DAY,
+    MONTH,
+    NOW,
+    RUN,
+    SPENDING,
+    allow,
+    ask,
+    cap,
+    deny,
+    facts,
+    ids,
+    judge,
+    of_kind,
+    policy,
+    purchase,
+    usd,
+)
+
+ALLOW, ASK, DENY = Answer.ALLOW, Answer.REQUIRE_APPROVAL, Answer.DENY
+CALL = Window(WindowKind.CALL)
+HOUR = Window(WindowKind.ROLLING, 3_600)
+
+
+def at(text: str) -> datetime:
+    """Read an instant in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+# --- caps ------------------------------------------------------------------------------------------------
+
+
+def test_every_cap_binds_by_itself_and_what_fits_exactly_fits() -> None:
+    """M10: a rule names no cap, so none can be forgotten."""
+    capped = policy(allow(), cap("day", "10.00"), cap("run", "5.00", per=Scope.RUN, window=RUN))
+    full = {"day": Usage(posted=300, held=550)}
+    decision = judge(capped, purchase("1.50"), usage=full)
+    assert decision.answer is ALLOW
+    assert [(line.id, line.left, line.asked, line.fits) for line in decision.caps] == [
+        ("day", 150, 150, True),
+        ("run", 500, 150, True),
+    ]
+    assert [(held.cap_id, held.scope_key, held.amount, held.limit) for held in decision.reserves] == [
+        ("day", "acme", 150, 1_000),
+        ("run", "run_1", 150, 500),
+    ]
+    decision = judge(capped, purchase("1.51"), usage=full)
+    assert (decision.answer, decision.code, decision.cap) == (DENY, "cap_exceeded", "day")
+    assert (decision.reserves, decision.asks, decision.rules) == ((), (), ())
+
+
+def test_a_full_cap_says_what_is_left_and_what_to_do() -> None:
+    """An error says what was met, what was expected and what to do."""
+    capped = policy(allow(), cap("run-total", "25.00", per=Scope.RUN, window=RUN))
+    decision = judge(capped, purchase("19.99"), usage={"run-total": Usage(posted=2_000)})
+    assert decision.message == (
+        "cap 'run-total' has 5.00 USD left of 25.00 USD, 19.99 USD were asked for; "
+        "ask for less or raise it in policies.yaml:12"
+    )
+    assert (decision.retry, decision.retry_at) == ("with_changes", None)
+    assert decision.would_change == (
+        "at most 5.00 USD for cap 'run-total', or a higher one in policies.yaml:12",
+    )
+
+
+def test_a_cap_on_calls_counts_calls_and_speaks_of_calls() -> None:
+    """M10: drafts and sales count too, in every currency."""
+    capped = policy(allow(), cap("pace", 2, per=Scope.AGENT, window=HOUR))
+    for kind in (Kind.DRAFT, Kind.EARN):
+        assert judge(capped, of_kind(kind), usage={"pace": Usage(posted=1)}).answer is ALLOW
+        decision = judge(capped, of_kind(kind), usage={"pace": Usage(posted=2)})
+        assert decision.code == "cap_exceeded"
+        assert decision.message == (
+            "cap 'pace' has 0 calls left of 2 calls, 1 call was asked for; raise it in policies.yaml:12"
+        )
+        assert (decision.retry, decision.retry_at) == ("later", at("2026-11-20T11:01"))
+
+
+@pytest.mark.parametrize("kind", [Kind.READ, Kind.WITHDRAW, Kind.HUMAN_ONLY])
+def test_no_cap_counts_reads_withdrawals_and_human_only(kind: Kind) -> None:
+    """M10: looking and taking back stay possible when everything is full."""
+    capped = policy(allow(), cap("pace", 0), cap("day", "0.00"))
+    assert judge(capped, of_kind(kind, amount=usd("5.00"))).answer is not DENY
+
+
+def test_amount_caps_bind_spend_and_provision_in_their_own_currency() -> None:
+    """M10: a sale is no expense, and dollars are no euros."""
+    capped = policy(allow(), cap("day", "1.00"))
+    assert judge(capped, of_kind(Kind.PROVISION, amount=usd("1.01"))).code == "cap_exceeded"
+    assert judge(capped, of_kind(Kind.EARN, amount=usd("1.01"))).answer is ALLOW
+    assert judge(capped, purchase(Money(101, "EUR"))).answer is ALLOW
+
+
+def test_a_caps_match_narrows_it_and_binds_in_doubt() -> None:
+    """A cap that cannot tell whether it applies must not stand aside."""
+    domains = cap("domains", 0, match=Match(operation=("domain_register",)))
+    assert judge(policy(allow(), domains), purchase()).answer is ALLOW
+    assert judge(policy(allow(), domains), purchase(operation="domain_register")).answer is DENY
+    euros = cap("euros", 0, match=Match(up_to=(Money(1, "EUR"),)))
+    assert judge(policy(allow(), euros), purchase()).answer is DENY
+    assert judge(policy(allow(), euros), purchase(Money(2, "EUR"))).answer is ALLOW
+    sums = cap("sums", 0, match=Match(sum_above=SumAbove((usd("1.00"),), Scope.RUN, DAY)))
+    assert judge(policy(allow(), sums), purchase()).answer is DENY
+
+
+def test_a_cap_per_call_keeps_no_usage() -> None:
+    """A bound on each call needs neither a question to the ledger nor a hold."""
+    capped = policy(allow(), cap("each", "2.00", window=CALL))
+    assert needs(capped, purchase()).usage == ()
+    assert judge(capped, purchase("2.00")).reserves == ()
+    decision = judge(capped, purchase("2.01"))
+    assert (decision.code, decision.retry_at) == ("cap_exceeded", None)
+
+
+def test_usage_that_could_not_be_looked_up_denies() -> None:
+    """A missing fact is a denial, and says which."""
+    capped = policy(allow(), cap("day", "9.00"), cap("share", Limit(percent_of_earned=50), window=MONTH))
+    decision = decide(capped, purchase(), facts(usage={"day": Usage(), "share": Usage()}))
+    assert (decision.code, decision.cap, decision.retry) == ("fact_missing", "share", "later")
+    assert ids(decision.caps) == ["day"]
+    assert decide(capped, purchase(), facts(earned={"share": 500, "day": 0})).cap == "day"
+
+
+def test_a_share_of_what_was_earned_is_rounded_down() -> None:
+    """M15: floor(share x max(0, earned)), in the call's currency."""
+    half = policy(allow(), cap("share", Limit(percent_of_earned=50), per=Scope.PROJECT, window=MONTH))
+    assert judge(half, purchase("1.50"), earned={"share": 301}).answer is ALLOW
+    assert judge(half, purchase("1.50"), earned={"share": 299}).code == "cap_exceeded"
+    assert needs(half, purchase()).earned == (
+        EarnedNeed("share", Scope.PROJECT, "shop", "USD", Mode.TEST, 604_800),
+    )
+    euros = policy(allow(), cap("share", Limit(percent_of_earned=50, currency="EUR"), window=MONTH))
+    assert needs(euros, purchase()).earned == ()
+
+
+def test_more_lost_than_earned_denies_even_what_costs_nothing() -> None:
+    """M15: below zero, new calls are denied."""
+    half = policy(allow(), cap("share", Limit(percent_of_earned=50), window=MONTH))
+    decision = judge(half, purchase("0.00"), earned={"share": -1})
+    assert (decision.code, decision.cap, decision.retry) == ("earned_below_zero", "share", "later")
+    assert judge(half, purchase("0.00"), earned={"share": 0}).answer is ALLOW
+
+
+def test_a_share_above_everything_is_everything() -> None:
+    """M15: share <= 100 %; the loader refuses more, the judge does not trust it."""
+    greedy = policy(allow(), cap("share", Limit(percent_of_earned=900), window=MONTH))
+    assert judge(greedy, purchase("1.51"), earned={"share": 150}).code == "cap_exceeded"
+
+
+@pytest.mark.parametrize(
+    ("per", "key"),
+    [
+        (Scope.ACCOUNT, "acme"),
+        (Scope.PROJECT, "shop"),
+        (Scope.RUN, "run_1"),
+        (Scope.AGENT, "scout"),
+        (Scope.PROVIDER, "stripe"),
+        (Scope.PAYEE, "example.com"),
+        (Scope.TOOL, "request_card_purchase"),
+    ],
+)
+def test_usage_is_asked_for_by_scope(per: Scope, key: str) -> None:
+    """M10: kept per currency and per mode; a payee's name is folded to one case."""
+    asked = needs(policy(allow(), cap("c", "9.00", per=per)), purchase(payee="EXAMPLE.com"))
+    assert asked.usage == (UsageNeed("c", per, key, "USD", Mode.TEST, DAY, 150),)
+
+
+def test_all_that_name_no_payee_share_one_cap_per_payee() -> None:
+    """Naming nobody must not be a way around a cap per payee."""
+    asked = needs(policy(allow(), cap("c", 5, per=Scope.PAYEE)), of_kind(Kind.EARN))
+    assert asked.usage[0].scope_key == ""
+
+
+def test_room_comes_back_at_the_end_of_the_window_unless_it_is_held() -> None:
+    """M11: what is held moves with its calls into the next window."""
+    capped = policy(allow(), cap("day", "2.00"), timezone="Europe/Berlin")
+    decision = judge(capped, purchase(), usage={"day": Usage(posted=200)})
+    assert (decision.retry, decision.retry_at) == ("later", at("2026-11-20T23:00"))
+    assert judge(capped, purchase(), usage={"day": Usage(posted=100, held=100)}).retry_at is None
+    assert judge(capped, purchase("2.01")).retry_at is None
+    two = policy(allow(), cap("day", "2.00"), cap("month", "2.00", window=MONTH))
+    used = {"day": Usage(posted=200), "month": Usage(posted=200)}
+    assert judge(two, purchase(), usage=used).retry_at == at("2026-12-01T00:00")
+    used = {"day": Usage(posted=200), "month": Usage(held=200)}
+    assert judge(two, purchase(), usage=used).retry_at is None
+    nowhere = policy(allow(), cap("day", "2.00"), timezone="No/Where")
+    assert judge(nowhere, purchase(), usage={"day": Usage(posted=200)}).retry == "never"
+
+
+def test_the_cap_named_is_the_first_by_name_whatever_the_files_order() -> None:
+    """An answer that depends on the order of the file cannot be repeated after sorting it."""
+    caps = (cap("b", "1.00"), cap("a", "1.00"))
+    for order in (caps, caps[::-1]):
+        assert judge(policy(allow(), *order), purchase()).cap == "a"
+
+
+# --- live money, postures --------------------------------------------------------------------------------
+
+
+LIVE = {"mode": Mode.LIVE}
+
+
+def test_live_money_leaves_only_with_every_yes() -> None:
+    """LIVE_SPEND in the environment, live_spend in the policy, the provider in its list."""
+    month = cap("month", "500.00", window=MONTH)
+    assert judge(policy(allow(), month), purchase(**LIVE)).answer is ALLOW
+    for live_spend in (False, None):
+        decision = judge(policy(allow(), month), purchase(**LIVE), live_spend=live_spend)
+        assert (decision.code, len(decision.would_change)) == ("live_spend_off", 1)
+    for setting in (LiveSpend(enabled=False, providers=("stripe",)), LiveSpend(enabled=True, providers=())):
+        decision = judge(policy(allow(), month, live_spend=setting), purchase(**LIVE))
+        assert (decision.code, len(decision.would_change)) == ("live_spend_off", 1)
+    off = judge(policy(allow(), month, live_spend=LiveSpend()), purchase(**LIVE), live_spend=False)
+    assert len(off.would_change) == 3
+
+
+def test_live_spend_governs_neither_test_money_nor_sales() -> None:
+    """The same policy runs in test mode, and selling costs nothing."""
+    off = policy(allow(), live_spend=LiveSpend())
+    assert judge(off, purchase(), live_spend=False).answer is ALLOW
+    assert judge(off, of_kind(Kind.EARN, **LIVE), live_spend=False).answer is ALLOW
+
+
+@pytest.mark.parametrize(
+    ("cover", "covered"),
+    [
+        (cap("c", "500.00", window=MONTH), True),
+        (cap("c", "500.00", window=HOUR), True),
+        (cap("c", "500.00", window=CALL), False),
+        (cap("c", "500.00", window=RUN), False),
+        (cap("c", "500.00", per=Scope.PROJECT), False),
+        (cap("c", 500), False),
+        (cap("c", Limit(money=Money(50_000, "EUR"))), False),
+        (cap("c", "500.00", match=Match(agent=("maker",))), False),
+    ],
+)
+def test_live_money_needs_an_account_wide_cap_over_time(cover: object, covered: bool) -> None:  # noqa: FBT001 - expected
+    """Without one, a rule that allows a dollar allows it for ever."""
+    decision = judge(policy(allow(), cover), purchase(**LIVE))  # type: ignore[arg-type]  # A Cap each time.
+    assert decision.code == ("" if covered else "live_spend_uncovered")
+
+
+OPEN = {
+    Posture.NORMAL: set(Kind),
+    Posture.NO_SPEND: {Kind.READ, Kind.WITHDRAW, Kind.DRAFT, Kind.EARN, Kind.HUMAN_ONLY},
+    Posture.DRAFT_ONLY: {Kind.READ, Kind.WITHDRAW, Kind.DRAFT},
+    Posture.READ_ONLY: {Kind.READ, Kind.WITHDRAW},
+}
+
+
+@pytest.mark.parametrize("posture", list(Posture))
+@pytest.mark.parametrize("kind", list(Kind))
+def test_each_posture_closes_what_the_page_says(posture: Posture, kind: Kind) -> None:
+    """Withdrawals always run: what is stopped must be able to be taken back."""
+    call = of_kind(kind, amount=usd("1.00"), payee="example.com")
+    decision = judge(policy(allow()), call, posture=posture, posture_scope="agent")
+    assert (decision.code == "posture_closed") is (kind not in OPEN[posture])
+    if decision.answer is DENY:
+        assert decision.message.startswith(f"the posture of this agent is {posture}")
+        assert decision.retry == "later"
+
+
+def test_a_posture_that_could_not_be_read_closes() -> None:
+    """A missing fact is a denial, where a posture could matter."""
+    assert judge(policy(allow()), purchase(), posture=None).code == "fact_missing"
+    assert judge(policy(allow()), of_kind(Kind.READ), posture=None).answer is ALLOW
+
+
+# --- human-only, withdrawals, core tools -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", [of_kind(Kind.HUMAN_ONLY), of_kind(Kind.DRAFT, operation="refund")])
+def test_no_allow_ever_runs_a_human_only_effect(call: object) -> None:
+    """M29: without a rule, owners are asked: quorum one, seven days, fifteen minutes to run."""
+    decision = judge(policy(allow(), allow("b", shadow=True)), call)  # type: ignore[arg-type]  # A Call each time.
+    assert (decision.answer, decision.rules, decision.shadows) == (ASK, (), ())
+    desk = decision.asks[0].desk
+    assert (desk.who, desk.quorum, desk.expires_in_s, desk.run_within_s) == (("role:owner",), 1, 604_800, 900)
+    assert str(desk.at) == "built in"
+
+
+def test_a_rule_may_name_another_desk_for_human_only_or_deny_it() -> None:
+    """M29 is the default, not the law."""
+    assert ids(each.desk for each in judge(policy(ask()), of_kind(Kind.HUMAN_ONLY)).asks) == ["desk"]
+    assert judge(policy(ask(), deny()), of_kind(Kind.HUMAN_ONLY)).answer is DENY
+
+
+def test_only_a_deny_that_names_the_tool_stops_a_withdrawal() -> None:
+    """Taking back must stay possible when everything else is frozen."""
+    call = of_kind(Kind.WITHDRAW, tool="cancel_purchase", own=True)
+    for wide in (deny(), deny(match=Match(kind=(Kind.WITHDRAW,))), deny(match=Match(tool=("cancel_*",)))):
+        assert judge(policy(wide), call).answer is ALLOW
+    assert judge(policy(deny(match=Match(tool=("cancel_purchase",)))), call).answer is DENY
+    assert judge(policy(ask()), call).answer is ALLOW
+    assert not needs(policy(ask()), call).waiting
+
+
+def test_withdrawing_what_is_not_ones_own_needs_a_rule() -> None:
+    """Closing another agent's offer is not taking back."""
+    call = of_kind(Kind.WITHDRAW, tool="stripe_close_offer")
+    assert judge(policy(), call).code == "no_rule"
+    assert judge(policy(allow()), call).answer is ALLOW
+    assert judge(policy(ask()), call).answer is ASK
+    assert needs(policy(ask()), call).waiting
+    assert not needs(policy(allow()), call).waiting
+
+
+def test_nothing_stops_a_core_tool() -> None:
+    """An agent must always be able to ask where it stands."""
+    call = of_kind(Kind.READ, tool="my_status", core=True)
+    closed = policy(deny(), deny("named", Match(tool=("my_status",))))
+    decision = decide(closed, call, facts(posture=None))
+    assert (decision.answer, decision.rules, decision.policy_sha256) == (ALLOW, (), "a" * 64)
+    assert needs(closed, call) == Needs(timezone="UTC")
+
+
+# --- twins, waiting requests, readiness ------------------------------------------------------------------
+
+
+def test_a_twin_asks_owners_even_where_rules_allow() -> None:
+    """M26: quorum one, a day to answer, an hour to run."""
+    twin = Twin("call_1", "queued")
+    decision = judge(policy(allow()), purchase(), twin=twin)
+    assert (decision.answer, decision.twin) == (ASK, twin)
+    desk = decision.asks[0].desk
+    assert (desk.who, desk.quorum, desk.expires_in_s, desk.run_within_s) == (
+        ("role:owner",),
+        1,
+        86_400,
+        3_600,
+    )
+    assert "it looks like call_1 (queued)" in decision.message
+
+
+def test_a_twin_is_answered_by_the_desks_that_are_asked_anyway() -> None:
+    """M26: unless it may have been bought; then owners always answer."""
+    asked = judge(policy(ask()), purchase(), twin=Twin("call_1", "succeeded"))
+    assert ids(each.desk for each in asked.asks) == ["desk"]
+    unsure = judge(policy(ask(), ask("lost", desk="gone")), purchase(), twin=Twin("call_1", "unknown"))
+    assert ids(each.desk for each in unsure.asks) == ["built-in:owners", "desk"]
+    unsure = judge(policy(ask()), purchase(), twin=Twin("call_1", "unknown"))
+    assert ids(each.desk for each in unsure.asks) == ["desk", "built-in:owners"]
+
+
+def test_a_twin_that_was_not_looked_for_denies() -> None:
+    """M26: not looked for is not absent; only purchases have twins."""
+    assert judge(policy(allow()), purchase(), twin_checked=False).code == "fact_missing"
+    earn = of_kind(Kind.EARN)
+    assert judge(policy(allow()), earn, twin_checked=False, twin=Twin("call_1", "queued")).answer is ALLOW
+    assert needs(policy(), purchase()).twin
+    assert not needs(policy(), earn).twin
+
+
+def test_a_twin_does_not_turn_silence_into_a_question() -> None:
+    """A person is asked about what rules allow, not about what nobody allowed."""
+    assert judge(policy(), purchase(), twin=Twin("call_1", "queued")).code == "no_rule"
+
+
+def test_one_agent_keeps_no_more_requests_waiting_than_it_may() -> None:
+    """M17: people's attention is a resource too."""
+    asking = policy(ask(), limits=Limits(open_requests=3))
+    assert judge(asking, purchase(), open_requests=2).answer is ASK
+    decision = judge(asking, purchase(), open_requests=3)
+    assert (decision.code, decision.retry) == ("too_many_requests", "later")
+    assert judge(asking, purchase(), open_requests=None).code == "fact_missing"
+    assert judge(policy(allow()), purchase(), open_requests=99).answer is ALLOW
+
+
+def test_waiting_requests_hold_at_most_their_share_but_a_lone_one_may_hold_more() -> None:
+    """M17: a quarter of each account or project money cap."""
+    asking = policy(ask(), cap("day", "10.00"), cap("agent", "10.00", per=Scope.AGENT), cap("pace", 9))
+    assert judge(asking, purchase("9.00")).answer is ASK
+    waiting = {"day": Usage(held=100, agent_waiting=100), "agent": Usage(held=100, agent_waiting=900)}
+    assert judge(asking, purchase("1.50"), usage=waiting).answer is ASK
+    decision = judge(asking, purchase("1.51"), usage=waiting)
+    assert (decision.code, decision.cap, decision.retry) == ("held_share_exceeded", "day", "later")
+
+
+def test_at_claim_nothing_of_the_call_waits_any_more() -> None:
+    """M17 bounds what waits; an approved call must not be denied because others wait."""
+    asking = policy(ask(), cap("day", "10.00"))
+    waiting = {"day": Usage(agent_waiting=900)}
+    assert judge(asking, purchase(), usage=waiting, open_requests=99, claiming=True).answer is ASK
+
+
+def test_a_provider_that_is_not_ready_holds_a_call_and_denies_none() -> None:
+    """It stays queued until its run-by time; the ledger itself is always ready."""
+    for ready in (False, None):
+        decision = judge(policy(allow()), purchase(), ready=ready, missing=("a key",))
+        assert (decision.answer, decision.held_reason, decision.missing) == (ALLOW, "not_ready", ("a key",))
+        assert judge(policy(ask()), purchase(), ready=ready).held_reason == "not_ready"
+        local = of_kind(Kind.DRAFT, provider="bursar")
+        assert judge(policy(allow()), local, ready=ready).held_reason == ""
+    assert judge(policy(allow()), purchase(), missing=("a warning",)).missing == ()
+
+
+# --- when time is the reason -----------------------------------------------------------------------------
+
+
+WEEKEND = Match(kind=SPENDING, hours=Hours(days=(5, 6)))
+SATURDAY = at("2026-11-21T10:00")
+
+
+def test_a_denial_by_hours_says_when_they_end() -> None:
+    """An agent that knows when to come back does not ask every minute."""
+    frozen = policy(allow(), deny("weekend", WEEKEND), timezone="Europe/Berlin")
+    decision = judge(frozen, purchase(), now=SATURDAY)
+    assert (decision.code, decision.retry, decision.retry_at) == (
+        "denied_by_rule",
+        "later",
+        at("2026-11-22T23:00"),
+    )
+
+
+def test_the_end_of_one_rules_hours_does_not_hide_another_rule() -> None:
+    """The weekend ends at midnight, but nights are closed too."""
+    night = deny("night", Match(hours=Hours(from_minute=22 * 60, to_minute=6 * 60)))
+    frozen = policy(allow(), deny("weekend", WEEKEND), night)
+    assert judge(frozen, purchase(), now=SATURDAY).retry_at == at("2026-11-23T06:00")
+
+
+def test_a_denial_that_also_has_another_reason_has_no_date() -> None:
+    """Coming back on Monday to hear no again helps nobody."""
+    frozen = policy(allow(), deny("weekend", WEEKEND), deny("payee", Match(payee=("example.com",))))
+    decision = judge(frozen, purchase(), now=SATURDAY)
+    assert (decision.retry, decision.retry_at) == ("never", None)
+    always = policy(deny("always", Match(hours=Hours())))
+    assert judge(always, purchase()).retry_at is None
+    nowhere = policy(deny("weekend", WEEKEND), timezone="No/Where")
+    assert judge(nowhere, purchase(), now=SATURDAY).retry_at is None
+
+
+def test_an_unless_with_hours_says_when_it_opens() -> None:
+    """Deny except in office hours: the date is when the office opens."""
+    office = deny(unless=Match(hours=Hours(days=(0, 1, 2, 3, 4), from_minute=540, to_minute=1_020)))
+    assert judge(policy(allow(), office), purchase(), now=SATURDAY).retry_at == at("2026-11-23T09:00")
+
+
+def test_a_denial_by_a_sum_or_a_count_says_when_its_window_ends() -> None:
+    """At the latest: then what was counted counts no more."""
+    sums = deny(match=Match(sum_above=SumAbove((usd("2.00"),), Scope.RUN, DAY)))
+    assert judge(policy(sums), purchase(), sums={"denied": 100}).retry_at == at("2026-11-21T00:00")
+    assert judge(policy(sums), purchase("2.01"), sums={"denied": 0}).retry_at is None
+    counts = deny(match=Match(count_above=CountAbove(1, Scope.RUN, HOUR)))
+    assert judge(policy(counts), purchase(), counts={"denied": 5}).retry_at == at("2026-11-20T11:01")
+    for_ever = deny(match=Match(count_above=CountAbove(1, Scope.RUN, RUN)))
+    assert judge(policy(for_ever), purchase(), counts={"denied": 5}).retry_at is None
+
+
+def test_a_sum_in_a_zone_nobody_knows_has_no_date() -> None:
+    """A window that cannot be cut has no end."""
+    sums = deny(match=Match(sum_above=SumAbove((usd("2.00"),), Scope.RUN, DAY)))
+    assert judge(policy(sums, timezone="No/Where"), purchase(), sums={"denied": 100}).retry_at is None
+
+
+def test_silence_outside_an_allows_hours_says_when_they_begin() -> None:
+    """Big sales only in office hours: outside them nothing allows, and that is a matter of time."""
+    office = Hours(days=(0, 1, 2, 3, 4), from_minute=540, to_minute=1_020)
+    decision = judge(policy(allow(match=Match(hours=office))), purchase(), now=SATURDAY)
+    assert (decision.code, decision.retry, decision.retry_at) == ("no_rule", "later", at("2026-11-23T09:00"))
+    other = policy(allow(match=Match(hours=office, agent=("maker",))))
+    assert judge(other, purchase(), now=SATURDAY).retry_at is None
+    assert judge(policy(allow(match=Match(agent=("maker",)))), purchase()).retry_at is None
+
+
+def test_days_that_never_line_up_have_no_date() -> None:
+    """An allow on Mondays that is silent on Mondays: the search for a date must end."""
+    monday = Hours(days=(0,))
+    never = policy(allow(match=Match(hours=monday), unless=Match(hours=monday)))
+    assert judge(never, purchase(), now=NOW).retry_at is None
+    both = policy(deny("a", Match(hours=monday)), deny("b", unless=Match(hours=monday)))
+    assert judge(both, purchase(), now=SATURDAY).retry_at is None
+
+
+# --- explanations ----------------------------------------------------------------------------------------
+
+
+def test_a_denial_by_rules_names_the_rule_its_place_and_its_reason() -> None:
+    """The reader must find the line to change."""
+    rules = (deny("a", because="money rests"), deny("b", unless=Match(agent=("maker",), recurring=True)))
+    decision = judge(policy(*rules), purchase())
+    assert decision.message == "rule 'a' in policies.yaml:40 and 1 more denies it: money rests"
+    assert decision.would_change == ("rule 'b' is silent where agent: maker; recurring: true",)
+    assert judge(policy(deny()), purchase()).message == "rule 'denied' in policies.yaml:40 denies it"
+
+
+def test_a_question_says_where_it_would_not_be_asked() -> None:
+    """What would change the answer is in the rule's own words."""
+    decision = judge(policy(ask(unless=Match(up_to=(usd("1.00"),)))), purchase())
+    assert decision.would_change == ("rule 'asks' is silent where amount up_to: 1.00 USD",)
+    assert decision.message == "a person decides: desk 'desk'"

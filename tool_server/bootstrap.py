@@ -26,6 +26,7 @@ from policy import load as loading
 from policy.decide import decide, needs
 from policy.language import Kind, Mode, PluginEntry, Policy
 from policy.tools import TOOLS_FILE, ToolInfo, Tools
+from tool_server.alerts import Alerts, Deliver, say
 from tool_server.attempt import AttemptParts
 from tool_server.books import Books
 from tool_server.catalogue import Accepted, Catalogue
@@ -65,6 +66,9 @@ class Wiring(Struct, frozen=True, kw_only=True):
     fresh_s: float = FRESH_S
     first_look_s: float = FIRST_LOOK_S
     send_window_s: float | None = None
+    deliver: Deliver = (
+        say  # Where words to people go; by default into the log, where an operator's tools read.
+    )
     accept_all: bool = False  # Takes every tool for accepted: for drills and tests on the simulator only.
 
 
@@ -222,7 +226,14 @@ async def _wired(
     )
     chance = random.Random(wiring.seed)  # noqa: S311 -- spreads pauses; no secret rests on it
     reconciler = Reconciler(parts, registry, rand=chance, first_look_s=wiring.first_look_s)
-    dispatcher = Dispatcher(books, parts, registry, waiting=waiting, reconciler=reconciler)
+    dispatcher = Dispatcher(
+        books,
+        parts,
+        registry,
+        waiting=waiting,
+        reconciler=reconciler,
+        deliver=Alerts(ledger, wiring.deliver, wiring.now).deliver,
+    )
     gate = Gate(
         GateParts(
             books=books,

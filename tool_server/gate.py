@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ledger.commands import Admission, Admitted, Changed, Local, ProcessFacts
 from ledger.records import ApprovalRecord, CallRecord, CallState, Query, Reader, RecordRef, RunRecord
@@ -173,6 +173,34 @@ class Gate:
         who, tool = intent.principal.agent, intent.loaded.tool.name
         return await self.books.stored(who, tool, intent.key, intent.fingerprint)
 
+    # --- what people start or change ------------------------------------------------------------------------
+
+    async def start(self, agent: Principal, tool_name: str, raw: bytes, *, operator: str) -> CallResult:
+        """Take a call that a person starts in the console; that person is its requester.
+
+        Nothing is spared: the same steps, the same rules, and M28's about answering one's own request.
+        Raises nothing.
+        """
+        try:
+            loaded = self._parts.catalogue.find(agent, tool_name)
+            intent = await self._parts.normalizer.intent(agent, loaded, raw, CallMeta())
+            return await self._take(structs.replace(intent, requested_by=operator))
+        except CallRefused as problem:
+            return refused(problem)
+
+    async def edition(self, call: CallRecord, agent: Principal, raw: bytes, *, operator: str) -> Admission:
+        """Return what `Ledger.edit_and_approve` takes: a waiting call with other arguments (M28).
+
+        The new call has no key of the agent's: the old key answers with `replaced_by`. Raises CallRefused.
+        """
+        loaded = self._parts.catalogue.find(agent, call.tool)
+        intent = await self._parts.normalizer.intent(
+            agent, loaded, raw, CallMeta(run_header=call.run_id), need_key=False
+        )
+        intent = structs.replace(intent, key=None, requested_by=operator, reason=call.reason)
+        admission = self._admission(await self._parts.normalizer.normal(intent), None)
+        return structs.replace(admission, key_required=False, supersedes=call.call_id)
+
     # --- step 2 ---------------------------------------------------------------------------------------------
 
     async def _admit(self, normal: Normal, local: Local | None = None) -> Admitted:
@@ -205,6 +233,7 @@ class Gate:
             local=local,
             replay_key=normal.call_id if tool.execute is not None else None,
             replay_lifetime_s=tool.reconcile.lifetime_s if isinstance(tool.reconcile, Replay) else 0,
+            requested_by=intent.requested_by,
             traceparent=intent.traceparent,
             reason=intent.reason,
         )
@@ -219,9 +248,14 @@ class Gate:
         call = admitted.call
         if call.state is CallState.QUEUED:
             self._parts.dispatch(call)
-        if call.state in {CallState.QUEUED, CallState.EXECUTING}:
-            call = await self.watch(call, self._parts.wait_s)
-        return await self._shown(call, approval=admitted.approval, replayed=admitted.replayed)
+        try:
+            if call.state in {CallState.QUEUED, CallState.EXECUTING}:
+                call = await self.watch(call, self._parts.wait_s)
+            return await self._shown(call, approval=admitted.approval, replayed=admitted.replayed)
+        except Exception:  # noqa: BLE001 -- whatever broke, the call is there and has an id
+            # It is admitted and may run: an answer without its id would let the agent believe that it is not.
+            _log.exception("an admitted call could not be shown", call_id=call.call_id)
+            return answered(Envelope(status="in_progress", call_id=call.call_id))
 
     async def watch(self, call: CallRecord, wait_s: float) -> CallRecord:
         """Return the call once it rests: ended, in doubt, asking a person; or as it is after `wait_s`."""

@@ -60,6 +60,7 @@ class Intent(Struct, frozen=True, kw_only=True):
     fingerprint: str
     key: str | None
     reason: str
+    requested_by: str = ""  # The operator who started or edited it; empty where the agent asked.
     traceparent: str
     queries: tuple[Query, ...]
 

@@ -8,6 +8,7 @@ What it did is what it did, whatever the answer said: `GET /truth` tells. Faults
 
     lose         do it, then drop the connection without an answer
     lose_before  drop the connection, having done nothing
+    slow         do it, and answer well `seconds` later
     hang         do it, then answer nothing for `seconds`
     hang_before  answer nothing for `seconds`, having done nothing
     late         answer nothing; do it `seconds` later
@@ -151,7 +152,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _after(self, name: str, seconds: float, done: tuple[int, dict[str, Any]]) -> None:
         """Answer, or fail to, once the order is done."""
-        if name == "lose":
+        if name == "slow":
+            time.sleep(seconds)
+            self._answer(*done)
+        elif name == "lose":
             self._hang_up()
         elif name == "hang":
             time.sleep(seconds)

@@ -42,8 +42,29 @@ class ChangeUnknown(BursarError):
 
 
 def appliers() -> dict[type[Change], Applier]:
-    """Return every change this ledger can make; rooms add their lines here."""
-    return {}
+    """Return every change this ledger can make; rooms add their lines here.
+
+    Imported here and not above: appliers are written in terms of `ChangeContext`.
+    """
+    from ledger import crm, fulfilment, purchases, selling
+    from ledger import records_crm as c
+    from ledger import records_revenue as r
+
+    return {
+        r.RecordCheckout: selling.record_checkout,
+        r.UpdateCheckout: selling.update_checkout,
+        r.RecordPaymentLink: selling.record_link,
+        r.UpdatePaymentLink: selling.update_link,
+        r.RecordPurchase: purchases.record,
+        r.ClosePurchase: purchases.close,
+        c.CreateLead: crm.create_lead,
+        c.UpdateLead: crm.update_lead,
+        c.MoveDeal: crm.move_deal,
+        c.DraftOutreach: crm.draft_outreach,
+        c.StoreArtifact: fulfilment.store_artifact,
+        c.Submit: fulfilment.submit,
+        c.RecordModelDecision: fulfilment.record_decision,
+    }
 
 
 def apply_change(

@@ -22,7 +22,26 @@ class QueryUnknown(BursarError):
 
 def loaders() -> dict[type[Query], Loader]:
     """Return every query this ledger can answer; rooms add their lines here."""
-    return {}
+    from ledger import crm_reads, sale_reads
+    from ledger import records_crm as c
+    from ledger import records_revenue as r
+
+    return {
+        r.OfferByName: sale_reads.offer_by_name,
+        r.DealById: sale_reads.deal_by_id,
+        r.CheckoutById: sale_reads.checkout_by_id,
+        r.PaymentLinkById: sale_reads.payment_link_by_id,
+        r.OrderById: sale_reads.order_by_id,
+        r.PurchaseById: sale_reads.purchase_by_id,
+        r.DisputeById: sale_reads.dispute_by_id,
+        r.Payments: sale_reads.payments,
+        r.Disputes: sale_reads.disputes_of,
+        c.LeadById: crm_reads.lead_by_id,
+        c.LeadsFor: crm_reads.leads_for,
+        c.DealFor: crm_reads.deal_for,
+        c.RunById: crm_reads.run_by_id,
+        c.RunsOf: crm_reads.runs_of,
+    }
 
 
 def load_query(

@@ -6,12 +6,14 @@ Money goes out by `Purchase`: the life of a commitment after its call has settle
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 
-from ledger.records import Change, Proof, Query
+from ledger.records import Change, Proof, ProviderIdentity, Query
 from policy.model import Mode
 from policy.money import Money
 
@@ -317,3 +319,17 @@ class ClosePurchase(Change, frozen=True, kw_only=True):
 
     purchase_id: str
     state: PurchaseState
+
+
+# --- what a provider shows -----------------------------------------------------------------------------
+
+
+class Shown(Struct, frozen=True, kw_only=True):
+    """One object of a provider as it was fetched, with the identity that answered (M4)."""
+
+    ref: str
+    found: bool
+    asked_at: datetime  # When it was asked for: what was decided later is not in it yet.
+    identity: ProviderIdentity | None = None
+    proof: Proof | None = None
+    data: Mapping[str, Any] = {}

@@ -77,4 +77,21 @@ def answer_review(
     fact = ReviewAnswered(operator=person.operator_id, state=state.value)
     actor = f"operator:{person.operator_id}"
     world.log(fact, review_id, actor, to_us(at), {"comment": words} if words else None)
-    return review_record(tx.connection.execute(select(reviews).where(mine)).one())
+    review = review_record(tx.connection.execute(select(reviews).where(mine)).one())
+    _effect(tx, world, review, at)
+    return review
+
+
+def _effect(tx: Tx, world: World, review: ReviewRecord, at: datetime) -> None:
+    """Let a judgement take effect on what was judged, in the same transaction."""
+    # Imported here: what is judged opens its reviews through this module.
+    from ledger import crm, fulfilment
+
+    effects = {
+        "lead": crm.judged_lead,
+        "outreach": crm.judged_outreach,
+        "submission": fulfilment.judged,
+    }
+    effect = effects.get(review.subject_type)
+    if effect is not None:
+        effect(tx, world, review, at)

@@ -32,10 +32,13 @@ from ledger.flush import Sinks
 from ledger.gather import gather
 from ledger.judge import Judge, PolicyBook
 from ledger.load import Sources, Wanted, load_facts, want_facts
+from ledger.side_audit import AuditSide
 from ledger.side_calls import CallSide
+from ledger.side_crm import CrmSide
 from ledger.side_house import HouseSide
 from ledger.side_people import PeopleSide
 from ledger.side_reads import ReadSide
+from ledger.side_revenue import RevenueSide
 from ledger.times import to_us
 from ledger.world import World
 from ledger.writer import TaskWriter, ThreadWriter, Writer
@@ -47,11 +50,12 @@ T = TypeVar("T")
 PREVIEWED = "preview"  # The call id of a question that becomes no call.
 
 
-class Ledger(CallSide, PeopleSide, HouseSide, ReadSide):
+class Ledger(CallSide, PeopleSide, HouseSide, ReadSide, AuditSide, RevenueSide, CrmSide):
     """One account's ledger."""
 
     def __init__(self, core: Core, *, lock: FileLock | None, engines: tuple[AsyncEngine, ...]) -> None:
         ReadSide.__init__(self, core)
+        RevenueSide.__init__(self, core)
         self._lock = lock
         self._engines = engines
 

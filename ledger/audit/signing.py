@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, insert, select
 from ledger import schema_state
 from ledger.audit import keys, merkle
 from ledger.audit.checkpoint import Checkpoint, ForkFound, SigningKey, check_extends, origin_of, sign
+from ledger.audit.note import VerifierKey
 from ledger.audit.source import StoredHead
 from ledger.audit.stored import StoredSource
 from ledger.schema_log import checkpoint as table
@@ -27,6 +28,9 @@ def sign_checkpoint(connection: Connection, account: str, key: SigningKey, folde
     head = _head(source, account)
     origin = origin_of(source.instance(account), account, head.epoch)
     lookup = source.lookup(account)
+    in_force = source.last_rotation(account)
+    if in_force is not None and VerifierKey.parse(in_force).public != key.public:
+        raise keys.KeyRefused(f"the log of {account} is signed by another key since its last rotation")
     last = keys.last_checkpoint(folder, account, head.epoch)
     made = sign(key, origin, head.size, _root(head), last=last, lookup=lookup)
     if last is None or last.note != made.note:

@@ -14,10 +14,11 @@ from sqlalchemy import (
     Connection,
     NullPool,
     Table,
+    bindparam,
     create_engine,
     event,
     func,
-    literal,
+    literal_column,
     make_url,
     select,
     tuple_,
@@ -26,6 +27,8 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from ledger import schema_crm, schema_house, schema_log, schema_revenue
 from ledger.audit.catalogue import CATALOGUE
+from ledger.audit.entry import read_entry
+from ledger.audit.house_kinds import KeyRotated
 from ledger.audit.merkle import Lookup
 from ledger.audit.source import (
     EntryColumns,
@@ -37,6 +40,7 @@ from ledger.audit.source import (
     StoredPayload,
 )
 from ledger.engines.postgres import postgres_engine
+from ledger.engines.tx import Statement, Tx
 from ledger.schema import METADATA
 from policy.errors import ConfigurationError
 
@@ -76,14 +80,14 @@ class StoredSource:
         """Yield the entries by seq."""
         columns = ("seq", "body", "at_us", "kind", "subject_type", "subject_id", "leaf")
         fixed = {"account_id": account}
-        for seq, body, *repeated in self._pages(schema_log.audit_entry, columns, fixed, ("seq",)):
-            yield StoredEntry(seq, body, EntryColumns(*repeated))
+        for row in self._pages(schema_log.audit_entry, columns, fixed, ("seq",)):
+            yield StoredEntry(row[0], row[1], EntryColumns._make(row[2:]))
 
     def payloads(self, account: str) -> Iterator[StoredPayload]:
         """Yield the payloads by seq."""
         columns = ("seq", "salt", "body", "erased_by")
         for row in self._pages(schema_log.audit_payload, columns, {"account_id": account}, ("seq",)):
-            yield StoredPayload(*row)
+            yield StoredPayload._make(row)
 
     def levels(self, account: str) -> int:
         """Return the highest level of stored nodes."""
@@ -95,14 +99,14 @@ class StoredSource:
     def nodes(self, account: str, level: int) -> Iterator[StoredNode]:
         """Yield the stored nodes of one level by position."""
         fixed = {"account_id": account, "level": level}
-        for position, node in self._pages(schema_log.log_node, ("position", "hash"), fixed, ("position",)):
-            yield StoredNode(position, node)
+        for row in self._pages(schema_log.log_node, ("position", "hash"), fixed, ("position",)):
+            yield StoredNode._make(row)
 
     def checkpoints(self, account: str) -> Iterator[StoredCheckpoint]:
         """Yield the checkpoints by size."""
         columns = ("size", "previous", "root", "note", "key_id")
         for row in self._pages(schema_log.checkpoint, columns, {"account_id": account}, ("size",)):
-            yield StoredCheckpoint(*row)
+            yield StoredCheckpoint._make(row)
 
     def rows(self, account: str, table: str) -> Iterator[Row]:
         """Yield the rows of a table by primary key."""
@@ -128,6 +132,24 @@ class StoredSource:
         if found is None:
             raise LookupError(f"no node at level {level}, position {position}")
         return found
+
+    def signed_size(self, account: str) -> int:
+        """Return the size of the last checkpoint, 0 where there is none."""
+        table = schema_log.checkpoint
+        return (
+            self._connection.scalar(select(func.max(table.c.size)).where(table.c.account_id == account)) or 0
+        )
+
+    def last_rotation(self, account: str) -> str | None:
+        """Return the verifier key that the last change of key put in force; None where there was none."""
+        table = schema_log.audit_entry
+        query = select(table.c.body).where(
+            table.c.account_id == account,
+            table.c.subject_type == KeyRotated.SUBJECT,
+            table.c.kind == KeyRotated.KIND,
+        )
+        found = self._connection.scalar(query.order_by(table.c.seq.desc()).limit(1))
+        return None if found is None else str(read_entry(found).facts["new_key"])
 
     def lookup(self, account: str) -> Lookup:
         """Return what proofs of this account's tree are made from."""
@@ -171,17 +193,23 @@ class StoredSource:
     ) -> Iterator[Sequence[Any]]:
         """Yield rows of `table` where the `fixed` columns hold, in the order of `key`, page by page.
 
-        Pages go on after the last key as a row comparison, which both engines answer from the primary key.
+        `columns` include the key. Pages go on after the last key as a row comparison, which both engines
+        answer from the primary key.
         """
         keys = [table.c[name] for name in key]
-        query = select(*keys, *(table.c[name] for name in columns)).order_by(*keys).limit(self._page)
-        query = query.where(*(table.c[name] == value for name, value in fixed.items()))
-        page = query
-        while rows := self._connection.execute(page).all():
-            for row in rows:
-                yield row[len(key) :]
-            after = tuple_(*(literal(value) for value in rows[-1][: len(key)]))
-            page = query.where(tuple_(*keys) > after)
+        query = select(*(table.c[name] for name in columns)).order_by(*keys).limit(bindparam("page"))
+        query = query.offset(literal_column("0"))  # Else SQLite's dialect binds one of its own.
+        query = query.where(*(table.c[name] == bindparam(name) for name in fixed))
+        after = tuple_(*(bindparam(f"after_{name}", type_=table.c[name].type) for name in key))
+        first, later = Statement(query), Statement(query.where(tuple_(*keys) > after))
+        # Straight from the driver: a Row for each of a million entries would cost more than hashing them.
+        tx, places = Tx(self._connection), [columns.index(name) for name in key]
+        rows = tx.rows(first, **fixed, page=self._page)
+        while rows:
+            yield from rows
+            last = rows[-1]
+            bounds = {f"after_{name}": last[place] for name, place in zip(key, places, strict=True)}
+            rows = tx.rows(later, **fixed, **bounds, page=self._page)
 
 
 def read_ledger(url: str, work: Callable[[StoredSource], T]) -> T:

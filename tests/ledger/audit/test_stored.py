@@ -17,6 +17,7 @@ from ledger.audit.signing import check_not_forked, sign_checkpoint
 from ledger.audit.stored import StoredSource, read_ledger
 from ledger.audit.verify import Anchor, Verified, verify_account
 from ledger.making import alone
+from ledger.side_audit import INCOMING
 from policy.errors import ConfigurationError
 from tests.ledger.audit.houses import House, lived_in
 
@@ -313,3 +314,79 @@ def test_two_accounts_in_one_database_never_mix(tmp_path: Path) -> None:
     connection.close()
     assert "audit_entry seq 12: its bytes say that it is acc_2" in str(checked(one).bad)
     assert checked(two).bad is None
+
+
+# ---- while it serves
+
+
+def test_a_running_house_signs_what_grew_and_nothing_else(house: House) -> None:
+    """Once a second and at the end; an idle house signs nothing."""
+
+    async def serve() -> list[int | None]:
+        house.ids = lambda prefix: f"{prefix}_late"
+        key = keys.load(house.folder)
+        async with await house.open() as ledger:
+            await ledger.check_not_forked(house.folder)
+            first = await ledger.sign_log(key, house.folder)
+            await ledger.add_project("other", by="system:init", at=house.tick())
+            made = await ledger.sign_log(key, house.folder)
+            again = await ledger.sign_log(key, house.folder)
+            return [None if each is None else each.size for each in (first, made, again)]
+
+    first, made, again = asyncio.run(serve())
+    assert (first, again) == (None, None)
+    said = checked(house)
+    assert said.bad is None
+    assert made == said.signed_size == said.entries
+
+
+def test_a_start_on_a_restored_backup_is_refused_with_what_to_run(house: House, tmp_path: Path) -> None:
+    """M33: `serve` refuses; the message names the command."""
+    database = Path(str(make_url(house.url).database))
+    backup = tmp_path / "backup.db"
+    shutil.copy(database, backup)
+    asyncio.run(_spend(house))
+    asyncio.run(house.sign())
+    for left in database.parent.glob("bursar.db-*"):
+        left.unlink()
+    shutil.copy(backup, database)
+
+    async def start() -> None:
+        async with await house.open() as ledger:
+            await ledger.check_not_forked(house.folder)
+
+    with pytest.raises(ConfigurationError, match="bursar ledger recover"):
+        asyncio.run(start())
+
+
+def test_a_key_changes_while_the_house_runs_and_a_crash_in_between_is_healed(house: House) -> None:
+    """M35: the entry first, the file second; whoever trusts the first key follows the log to the second."""
+    first = keys.load(house.folder).public
+    house.ids = lambda prefix: f"{prefix}_late"
+
+    async def rotate(*, crash: bool) -> None:
+        async with await house.open() as ledger:
+            await ledger.rotate_key(house.folder, by="operator:ada", at=house.tick())
+            if crash:  # As if the file had not been moved: the new key is still the incoming one.
+                (house.folder / keys.KEY_FILE).rename(house.folder / INCOMING)
+                kept = house.folder / f"checkpoint.{first.hex()[:8]}.pem"
+                shutil.copy(kept, house.folder / keys.KEY_FILE)
+                await ledger.rotate_key(house.folder, by="operator:ada", at=house.tick())
+            await ledger.sign_log(keys.load(house.folder), house.folder)
+
+    asyncio.run(rotate(crash=True))
+    kept = keys.load(house.folder, f"checkpoint.{first.hex()[:8]}.pem")
+
+    async def sign_with_the_old_one() -> None:
+        async with await house.open() as ledger:
+            await ledger.add_project("third", by="system:init", at=house.tick())
+            await ledger.sign_log(kept, house.folder)
+
+    with pytest.raises(keys.KeyRefused, match="another key"):
+        asyncio.run(sign_with_the_old_one())
+    assert keys.load(house.folder).public != first
+    said = checked(house)
+    assert said.bad is None
+    by_first = read_ledger(house.url, lambda source: verify_account(source, house.account, keys=[first]))
+    assert by_first.bad is None
+    assert by_first.checkpoints == 3

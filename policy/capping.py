@@ -6,13 +6,11 @@ currency, call caps count draft, earn, spend and provision. A cap whose match is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from policy import windows
 from policy.compiled import CompiledCap
-from policy.explain import CALLS
 from policy.matching import Question
 from policy.model import CapLine, EarnedNeed, Reserve, Usage, UsageNeed
 
@@ -20,48 +18,53 @@ _NO_USAGE: Final = Usage()
 
 
 class Weighed(NamedTuple):
-    """All caps a call meets, sorted by id, with their lines; None where something could not be looked up."""
+    """All caps a call meets with their lines, sorted by id; None where something could not be looked up."""
 
-    bound: list[tuple[CompiledCap, CapLine]]
+    bound: list[CompiledCap]
+    lines: list[CapLine]  # One for each that is bound.
     refusing: list[tuple[CompiledCap, CapLine | None]]
     covered: bool  # By an account-wide money cap over a span of time.
 
 
 def cap_needs(
-    caps: Iterable[CompiledCap], question: Question
+    caps: tuple[CompiledCap, ...], question: Question
 ) -> tuple[tuple[UsageNeed, ...], tuple[EarnedNeed, ...]]:
     """Ask for the usage of every cap that could bind, and for what was earned if a cap is a share of it."""
     usage: list[UsageNeed] = []
     earned: list[EarnedNeed] = []
     mode = question.effect.mode
+    units = question.units
     for one in caps:
-        if one.tests is not None and one.tests.truth_so_far(question) is False:
+        if not one.plain and one.tests is not None and one.tests.truth_so_far(question) is False:
             continue
-        unit, amount = (CALLS, 1) if one.counts_calls else (question.currency or "", question.units)
-        cap = one.cap
         key = one.key_of(question)
         if not one.each_call:
-            usage.append(UsageNeed(cap.id, cap.per, key, unit, mode, cap.window, amount))
+            usage.append(UsageNeed(one.id, one.per, key, one.unit, mode, one.window, one.fixed or units))
         if one.earned:
-            earned.append(EarnedNeed(cap.id, cap.per, key, unit, mode, cap.after_s))
+            earned.append(EarnedNeed(one.id, one.per, key, one.unit, mode, one.cap.after_s))
     return tuple(usage), tuple(earned)
 
 
 def weigh(caps: tuple[CompiledCap, ...], question: Question) -> Weighed:
     """Put the call on every cap it meets."""
-    bound: list[tuple[CompiledCap, CapLine]] = []
+    bound: list[CompiledCap] = []
+    lines: list[CapLine] = []
     refusing: list[tuple[CompiledCap, CapLine | None]] = []
     covered = False
     for one in caps:
-        if one.tests is not None and one.tests.truth(question) is False:
+        if not one.plain and one.tests is not None and one.tests.truth(question) is False:
             continue
-        covered = covered or one.covers
+        if one.covers:
+            covered = True
         line = _put_on(one, question)
-        if line is not None:
-            bound.append((one, line))
-        if line is None or not line.fits:
+        if line is None:
+            refusing.append((one, None))
+            continue
+        bound.append(one)
+        lines.append(line)
+        if not line.fits:
             refusing.append((one, line))
-    return Weighed(bound, refusing, covered)
+    return Weighed(bound, lines, refusing, covered)
 
 
 def reserves(weighed: Weighed, question: Question) -> tuple[Reserve, ...]:
@@ -69,17 +72,8 @@ def reserves(weighed: Weighed, question: Question) -> tuple[Reserve, ...]:
     mode = question.effect.mode
     return tuple(
         [  # A list first: it is built twice as fast as a tuple from a generator.
-            Reserve(
-                one.id,
-                one.cap.per,
-                one.key_of(question),
-                line.unit,
-                mode,
-                one.cap.window,
-                line.asked,
-                line.limit,
-            )
-            for one, line in weighed.bound
+            Reserve(one.id, one.per, one.key_of(question), one.unit, mode, one.window, line.asked, line.limit)
+            for one, line in zip(weighed.bound, weighed.lines, strict=True)
             if not one.each_call
         ]
     )
@@ -112,15 +106,28 @@ def in_the_red(one: CompiledCap, question: Question) -> bool:
 
 
 def _put_on(one: CompiledCap, question: Question) -> CapLine | None:
-    unit, amount = (CALLS, 1) if one.counts_calls else (question.currency or "", question.units)
-    limit, known = one.limit, True
-    if one.earned:
-        earned = question.facts.earned.get(one.id)
-        known = earned is not None
-        limit = max(0, earned or 0) * min(100, one.cap.limit.percent_of_earned or 0) // 100
-    usage = _NO_USAGE if one.each_call else question.facts.usage.get(one.id)
-    if usage is None or not known:
+    usage = question.facts.usage.get(one.id)
+    amount = one.fixed or question.units
+    if one.plain:  # The common case, without a question more than it takes.
+        if usage is None:
+            return None
+        used = usage.posted + usage.held
+        return CapLine(one.id, one.at, one.unit, one.limit, used, amount, used + amount <= one.limit)
+    if one.each_call:
+        usage = _NO_USAGE
+    limit = _limit(one, question)
+    if usage is None or limit is None:
         return None
     used = usage.posted + usage.held
-    fits = used + amount <= limit and not (one.earned and in_the_red(one, question))
-    return CapLine(id=one.id, at=one.cap.at, unit=unit, limit=limit, used=used, asked=amount, fits=fits)
+    fits = used + amount <= limit and not in_the_red(one, question)
+    return CapLine(one.id, one.at, one.unit, limit, used, amount, fits)
+
+
+def _limit(one: CompiledCap, question: Question) -> int | None:
+    """Return the fixed limit, or the share of what was earned, rounded down; None if not known (M15)."""
+    if not one.earned:
+        return one.limit
+    earned = question.facts.earned.get(one.id)
+    if earned is None:
+        return None
+    return max(0, earned) * min(100, one.cap.limit.percent_of_earned or 0) // 100

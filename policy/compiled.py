@@ -12,6 +12,7 @@ from datetime import tzinfo
 from typing import Final, NamedTuple
 
 from policy import explain, windows
+from policy.explain import CALLS
 from policy.language import (
     Answer,
     Cap,
@@ -61,8 +62,7 @@ _COVERING: Final = (WindowKind.DAY, WindowKind.MONTH, WindowKind.ROLLING)
 _TIMED: Final = ("hours", "sum_above", "count_above")  # Fields that time alone can turn.
 _SHARED: Final = (Scope.ACCOUNT, Scope.PROJECT)
 _POLICIES_KEPT: Final = 8  # The active one, a candidate, and what a replay compares; more is a test.
-_TOOLS_KEPT: Final = 4_096  # Far more than a house has tools; callers may ask about any name.
-_SORTS_KEPT: Final = 64  # Operations, modes, currencies of one tool; a real one has a handful.
+_SORTS_KEPT: Final = 4_096  # Far more sorts of calls than a house has; callers may ask about any name.
 
 
 SCOPE_KEYS: Final[dict[Scope, Callable[[Question], str]]] = {
@@ -178,17 +178,23 @@ class CompiledCap:
     """One cap with the tests of its match."""
 
     __slots__ = (
+        "at",
         "cap",
         "counts_calls",
         "covers",
         "currency",
         "each_call",
         "earned",
+        "fixed",
         "id",
         "key_of",
         "limit",
+        "per",
+        "plain",
         "shared",
         "tests",
+        "unit",
+        "window",
     )
 
     def __init__(self, cap: Cap, policy: Policy) -> None:
@@ -196,15 +202,30 @@ class CompiledCap:
         kind = cap.window.kind
         self.cap = cap
         self.id = cap.id
+        self.at = cap.at
+        self.per = cap.per
+        self.window = cap.window
         self.key_of = SCOPE_KEYS[cap.per]
         self.tests = _cap_tests(cap, policy)
         self.counts_calls = limit.calls is not None
+        self.fixed = 1 if self.counts_calls else 0  # What each call adds; 0 for its amount.
+        self.unit = CALLS if self.counts_calls else ""
         self.earned = limit.percent_of_earned is not None
         self.currency = limit.money.currency if limit.money else limit.currency
         self.limit = limit.money.minor_units if limit.money else limit.calls or 0
         self.each_call = kind is WindowKind.CALL
+        # Its limit is fixed, its usage is looked up, and it binds every call of its sort.
+        self.plain = not self.earned and not self.each_call and self.tests is None
         self.covers = limit.money is not None and cap.per is Scope.ACCOUNT and kind in _COVERING
         self.shared = limit.money is not None and cap.per in _SHARED and not self.each_call
+
+    def kept_in(self, currency: str | None) -> CompiledCap:
+        """Return the cap as it is kept for calls in this currency."""
+        if self.counts_calls:
+            return self
+        kept = copy.copy(self)
+        kept.unit = currency or ""
+        return kept
 
     def concerns(self, tool: str, effect: Effect, currency: str | None) -> bool:
         """Say whether it can bind this sort of call (M10), by what it counts, its currency and its match."""
@@ -219,8 +240,6 @@ class CompiledCap:
 class Candidates(NamedTuple):
     """All that can concern one sort of call, each group sorted by id: the file's order is forgotten."""
 
-    effect: Effect  # The first of this sort, to compare others with.
-    currency: str | None
     human_only: bool
     money_out: bool
     live_spend: bool  # Live money that leaves; what is neither test nor simulated counts as live (M30).
@@ -248,42 +267,25 @@ class Compiled:
         self.caps = sorted((CompiledCap(cap, policy) for cap in policy.caps), key=lambda one: one.id)
         self.desks = {desk.id: desk for desk in policy.desks}
         self.vendors = globs(tuple(name.casefold() for name in policy.lists.get(KNOWN_PAYEES, ())))
-        self._index: dict[str, list[Candidates]] = {}
+        self._index: dict[tuple[str, Kind, Mode, str, str, str | None], Candidates] = {}
 
     def candidates(self, tool: str, effect: Effect, currency: str | None) -> Candidates:
         """Return the rules and caps that could concern this tool doing this sort of thing."""
-        # A list and identities instead of one dict: hashing the members of an Enum runs Python code.
-        for found in self._index.get(tool, ()):
-            known = found.effect
-            if (
-                known.kind is effect.kind
-                and known.mode is effect.mode
-                and known.operation == effect.operation
-                and known.provider == effect.provider
-                and found.currency == currency
-            ):
-                return found
-        return self._remember(tool, effect, currency)
-
-    def _remember(self, tool: str, effect: Effect, currency: str | None) -> Candidates:
-        if len(self._index) >= _TOOLS_KEPT:
-            self._index.clear()
-        sorts = self._index.setdefault(tool, [])
-        if len(sorts) >= _SORTS_KEPT:
-            sorts.clear()
-        found = self._gather(tool, effect, currency)
-        sorts.append(found)
+        key = (tool, effect.kind, effect.mode, effect.operation, effect.provider, currency)
+        found = self._index.get(key)
+        if found is None:
+            if len(self._index) >= _SORTS_KEPT:
+                self._index.clear()
+            found = self._index[key] = self._gather(tool, effect, currency)
         return found
 
     def _gather(self, tool: str, effect: Effect, currency: str | None) -> Candidates:
         rules = [one.for_sort(tool, effect) for one in self.rules if _concerns(one.rule, tool, effect)]
-        caps = tuple(cap for cap in self.caps if cap.concerns(tool, effect, currency))
+        caps = tuple(cap.kept_in(currency) for cap in self.caps if cap.concerns(tool, effect, currency))
         acting = [rule for rule in rules if not rule.rule.shadow]
         human = is_human_only(effect)
         money_out = effect.kind in MONEY_OUT
         return Candidates(
-            effect=effect,
-            currency=currency,
             human_only=human,
             money_out=money_out,
             live_spend=money_out and effect.mode not in _PROVED_UNREAL,

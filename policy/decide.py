@@ -24,7 +24,7 @@ from policy.compiled import (
 )
 from policy.language import Answer, Kind, Policy
 from policy.matching import COUNTED, MONEY_OUT, Question, Tests, Truth, is_human_only
-from policy.model import Ask, Call, CapLine, CountNeed, Decision, Facts, Needs, RuleLine, SumNeed, Twin
+from policy.model import Ask, Call, CountNeed, Decision, Facts, Needs, RuleLine, SumNeed, Twin
 from policy.refusing import Refusal
 
 _NOTHING_KNOWN: Final = Facts(now=datetime(1970, 1, 1, tzinfo=UTC))
@@ -47,8 +47,9 @@ def needs(policy: Policy, call: Call) -> Needs:
         if rule.may_apply(question):
             for part in rule.parts:
                 ask_payee = ask_payee or part.match.payee_known is not None
-                sums += _sum_needs(part, question)
-                counts += _count_needs(part, question)
+                if part.adds_up:
+                    sums += _sum_needs(part, question)
+                    counts += _count_needs(part, question)
     payee = question.payee
     return Needs(
         usage=usage,
@@ -82,7 +83,7 @@ def decide(policy: Policy, call: Call, facts: Facts) -> Decision:
         refusal = refusing.by_rules([rule for rule, _ in denies], found, question)
         return hearing.deny(refusal, _lines(denies, question))
 
-    own = _takes_back_its_own(call)
+    own = call.own and _takes_back_its_own(call)
     asking = [] if own else speaking(found.approvals, question)
     allowing = [] if asking else speaking(found.allows, question)
     asks = () if own else hearing.asks(asking)
@@ -150,7 +151,7 @@ class _Hearing:
             answer=Answer.DENY,
             rules=rules,
             shadows=self.shadows,
-            caps=self._caps(),
+            caps=tuple(self.weighed.lines),
             twin=self.twin,
             code=refusal.code,
             message=refusal.message,
@@ -169,7 +170,7 @@ class _Hearing:
             answer=Answer.REQUIRE_APPROVAL,
             rules=_lines(asking, self.question),
             shadows=self.shadows,
-            caps=self._caps(),
+            caps=tuple(self.weighed.lines),
             reserves=reserves(self.weighed, self.question),
             asks=asks,
             twin=self.twin,
@@ -187,15 +188,12 @@ class _Hearing:
             answer=Answer.ALLOW,
             rules=rules,
             shadows=self.shadows,
-            caps=self._caps(),
+            caps=tuple(self.weighed.lines),
             reserves=reserves(self.weighed, self.question),
             policy_sha256=self.policy.sha256,
             held_reason=held,
             missing=self.facts.missing if held else (),
         )
-
-    def _caps(self) -> tuple[CapLine, ...]:
-        return tuple([line for _, line in self.weighed.bound])
 
     def _held_reason(self) -> str:
         """Say why the call must wait in the queue although it may run; readiness holds, it never denies."""

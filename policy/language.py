@@ -14,7 +14,13 @@ from msgspec import Struct
 from policy.money import Money
 
 
-class Kind(StrEnum):
+class Word(StrEnum):
+    """A word of the language: equal to its text, and hashed as it, in C and not in Enum's Python."""
+
+    __hash__ = str.__hash__
+
+
+class Kind(Word):
     """What sort of consequence a call would have."""
 
     READ = "read"
@@ -26,7 +32,7 @@ class Kind(StrEnum):
     HUMAN_ONLY = "human_only"  # An agent may propose it; only a person's verdict runs it.
 
 
-class Mode(StrEnum):
+class Mode(Word):
     """What a provider's binding is set to."""
 
     LIVE = "live"
@@ -34,7 +40,7 @@ class Mode(StrEnum):
     SIMULATED = "simulated"
 
 
-class Posture(StrEnum):
+class Posture(Word):
     """The runtime switch, from open to shut; the strictest of all scopes wins."""
 
     NORMAL = "normal"
@@ -43,14 +49,14 @@ class Posture(StrEnum):
     READ_ONLY = "read_only"
 
 
-class PayeeBasis(StrEnum):
+class PayeeBasis(Word):
     """Whether the provider pays exactly this party, or the agent merely says so (M21)."""
 
     ENFORCED = "enforced"
     CLAIMED = "claimed"
 
 
-class Answer(StrEnum):
+class Answer(Word):
     """What a decision says, from loosest to strictest."""
 
     ALLOW = "allow"
@@ -58,7 +64,7 @@ class Answer(StrEnum):
     DENY = "deny"
 
 
-class Scope(StrEnum):
+class Scope(Word):
     """What a cap, a sum or a count is kept per."""
 
     ACCOUNT = "account"
@@ -70,7 +76,7 @@ class Scope(StrEnum):
     TOOL = "tool"
 
 
-class WindowKind(StrEnum):
+class WindowKind(Word):
     """How a window of time is cut."""
 
     CALL = "call"  # This call alone.

@@ -33,7 +33,7 @@ _NAMES_A_PRICE: Final = (*_NAMES_A_PAYEE, Kind.EARN)
 class Question:
     """One call with its facts, and what every test would otherwise work out again."""
 
-    __slots__ = ("call", "currency", "effect", "facts", "no_amount", "no_payee", "payee", "tz", "units")
+    __slots__ = ("call", "currency", "effect", "facts", "payee", "tz", "units")
 
     def __init__(self, call: Call, facts: Facts, tz: tzinfo | None) -> None:
         effect = call.effect
@@ -44,10 +44,20 @@ class Question:
         money = reserved_amount(effect)
         self.units = 0 if money is None else money.minor_units
         self.currency = None if money is None else money.currency
-        # Money that moves to nobody, or in no amount, is in doubt; a read simply has neither.
-        self.no_amount: Truth = None if effect.kind in _NAMES_A_PRICE or effect.amount is not None else False
         self.payee = None if effect.payee is None else effect.payee.casefold()
-        self.no_payee: Truth = None if effect.kind in _NAMES_A_PAYEE else False
+
+    # Money that moves to nobody, or in no amount, is in doubt; a read simply has neither.
+
+    @property
+    def no_amount(self) -> Truth:
+        """Answer for a field that asks about the amount where there is none."""
+        effect = self.effect
+        return None if effect.kind in _NAMES_A_PRICE or effect.amount is not None else False
+
+    @property
+    def no_payee(self) -> Truth:
+        """Answer for a field that asks about the payee where there is none."""
+        return None if self.effect.kind in _NAMES_A_PAYEE else False
 
 
 Test = Callable[[Question], Truth]
@@ -56,7 +66,7 @@ Test = Callable[[Question], Truth]
 class Tests:
     """A compiled match: its tests with their names; `early` are those that need no facts."""
 
-    __slots__ = ("count_key", "early", "every", "late", "match", "names", "sum_key")
+    __slots__ = ("adds_up", "count_key", "early", "every", "late", "match", "names", "sum_key")
 
     def __init__(
         self,
@@ -68,6 +78,7 @@ class Tests:
         count_key: str,
     ) -> None:
         self.match = match
+        self.adds_up = match.sum_above is not None or match.count_above is not None
         self.sum_key = sum_key
         self.count_key = count_key
         self.early = tuple(early.values())

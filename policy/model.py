@@ -238,7 +238,7 @@ class RuleLine(Struct, frozen=True, gc=False):
     matched: tuple[str, ...] = ()
 
 
-class CapLine(Struct, frozen=True, kw_only=True, gc=False):
+class CapLine(Struct, frozen=True, gc=False):
     """A cap that binds this call, in the cap's unit: limit, what counts against it, what this call adds."""
 
     id: str

@@ -134,7 +134,7 @@ def by_waiting(policy: Policy, weighed: Weighed, question: Question) -> Refusal 
         )
         return Refusal("too_many_requests", message, "later", would_change=("an answer to one of them",))
     share = policy.limits.held_share_percent
-    for cap, line in weighed.bound:
+    for cap, line in zip(weighed.bound, weighed.lines, strict=True):
         if cap.shared and exceeds_share(cap, line, question, share):
             message = (
                 f"this agent's waiting requests would hold more than {share}% of cap '{cap.id}' "

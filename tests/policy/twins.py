@@ -77,18 +77,18 @@ TWINS = (
         "rules",
     ),
     BrokenTwin("holds do not count", "capping", "usage.posted + usage.held", "usage.posted"),
-    BrokenTwin("a full cap takes one more", "capping", "used + amount <= limit", "used < limit"),
+    BrokenTwin("a full cap takes one more", "capping", "used + amount <= one.limit", "used < one.limit"),
     BrokenTwin(
         "a share of a loss is a share",
         "capping",
-        "max(0, earned or 0) * min(100",
-        "abs(earned or 0) * min(100",
+        "max(0, earned) * min(100",
+        "abs(earned) * min(100",
     ),
     BrokenTwin(
         "an unknown usage is none",
         "capping",
-        "    if usage is None or not known:\n",
-        "    usage = usage or _NO_USAGE\n    if not known:\n",
+        "        if usage is None:\n            return None\n",
+        "        usage = usage or _NO_USAGE\n",
     ),
     BrokenTwin(
         "live spend needs two yeses",

@@ -94,7 +94,7 @@ def _candidates(tx: Tx, world: World, earliest: int, after: int) -> list[CallRow
         select(tool_calls)
         .where(
             c.account_id == world.account_id,
-            or_(c.state.in_(OPEN_STATES), c.settled_at_us >= earliest),
+            or_(c.settled_at_us.is_(None), c.settled_at_us >= earliest),
             c.ordinal > after,
         )
         .order_by(c.ordinal)

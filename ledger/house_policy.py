@@ -161,7 +161,8 @@ def in_flight(tx: Tx, world: World, scope: str, scope_key: str) -> tuple[CallRow
     """Return the calls of a scope that are executing or unknown: nothing recalls them."""
     column = {"project": "project", "agent": "agent", "provider": "provider"}.get(scope)
     asked = select(tool_calls).where(
-        tool_calls.c.account_id == world.account_id, tool_calls.c.state.in_(("executing", "unknown"))
+        tool_calls.c.account_id == world.account_id, tool_calls.c.state.in_(("executing", "unknown")),
+        tool_calls.c.settled_at_us.is_(None),
     )
     if column is not None:
         asked = asked.where(tool_calls.c[column] == scope_key)

@@ -349,7 +349,7 @@ def open_counts(tx: Tx, account: str) -> dict[str, int]:
     c = s.tool_calls.c
     asked = (
         select(c.state, func.count())
-        .where(c.account_id == account, c.state.in_(s.OPEN_STATES))
+        .where(c.account_id == account, c.settled_at_us.is_(None), c.state.in_(s.OPEN_STATES))
         .group_by(c.state)
     )
     return {row[0]: row[1] for row in tx.connection.execute(asked)}

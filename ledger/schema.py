@@ -17,6 +17,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     Table,
     Text,
     text,
@@ -71,11 +72,16 @@ def one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
-def account_table(name: str, *parts: Any, rowid: bool = True) -> Table:  # noqa: ANN401 -- columns and constraints
-    """Declare a STRICT table whose key begins with account_id."""
-    return Table(
-        name, METADATA, words("account_id", key=True), *parts, sqlite_strict=True, sqlite_with_rowid=rowid
-    )
+def account_table(
+    name: str,
+    *parts: Any,  # noqa: ANN401 -- columns and constraints
+    rowid: bool = True,
+    key: tuple[str, ...] = (),
+) -> Table:
+    """Declare a STRICT table whose key begins with account_id; `key` where it is not in the columns' order."""
+    first = words("account_id", key=not key)
+    keys = (PrimaryKeyConstraint(*key),) if key else ()
+    return Table(name, METADATA, first, *parts, *keys, sqlite_strict=True, sqlite_with_rowid=rowid)
 
 
 def of_call(column: str = "call_id") -> ForeignKeyConstraint:
@@ -157,11 +163,12 @@ tool_calls: Final = account_table(
 Index("ix_tool_calls_history", tool_calls.c.account_id, tool_calls.c.ordinal)
 Index("ix_tool_calls_agent", tool_calls.c.account_id, tool_calls.c.agent, tool_calls.c.ordinal)
 Index("ix_tool_calls_run", tool_calls.c.account_id, tool_calls.c.run_id, tool_calls.c.ordinal)
-_OPEN = text("state IN ('awaiting_approval', 'queued', 'executing', 'unknown')")
+_OPEN = text("settled_at_us IS NULL")  # Open calls: SQLite uses a partial index only where its very words stand.
 Index(
     "ix_tool_calls_open",
     tool_calls.c.account_id,
     tool_calls.c.state,
+    tool_calls.c.agent,
     tool_calls.c.ordinal,
     sqlite_where=_OPEN,
     postgresql_where=_OPEN,
@@ -204,12 +211,13 @@ Index(
 
 idempotency: Final = account_table(
     "idempotency",
-    words("agent", key=True),
-    words("tool", key=True),
-    words("key", key=True),
+    words("agent"),
+    words("tool"),
+    words("key"),
     words("fingerprint"),
     words("call_id"),
     rowid=False,
+    key=("account_id", "key", "agent", "tool"),  # The key first, so that a batch finds its keys by one list.
 )
 
 attempts: Final = account_table(
@@ -267,7 +275,8 @@ reservations: Final = account_table(
     number("posted"),
     of_call(),
     one_of("state", ("held", "committed", "posted", "void")),
-    rowid=False,
+    # With a rowid: without one SQLite prefers the key's first column to the index of what floats.
+    rowid=True,
 )
 _FLOATING = text("state = 'held' AND window_start_us = -1")
 Index(
@@ -329,11 +338,12 @@ Index(
 
 known_payees: Final = account_table(
     "known_payees",
-    words("mode", key=True),
-    words("payee", key=True),
+    words("mode"),
+    words("payee"),
     words("first_call_id"),
     number("at_us"),
     rowid=False,
+    key=("account_id", "payee", "mode"),  # The payee first, for the same reason.
 )
 
 # --- people's answers ------------------------------------------------------------------------------------

@@ -211,7 +211,7 @@ class CallSide:
     async def _ids(self, state: str, limit: int, *, mine: object) -> tuple[str, ...]:
         asked = (
             select(tool_calls.c.call_id)
-            .where(tool_calls.c.account_id == self._core.account_id, tool_calls.c.state == state, mine)  # type: ignore[arg-type]  # a column expression
+            .where(tool_calls.c.account_id == self._core.account_id, tool_calls.c.state == state, tool_calls.c.settled_at_us.is_(None), mine)  # type: ignore[arg-type]  # a column expression
             .order_by(tool_calls.c.ordinal)
             .limit(limit)
         )
@@ -276,6 +276,7 @@ def _due(tx: Tx, account: str, at_us: int) -> list[str]:
         )
         .where(
             c.account_id == account,
+            c.settled_at_us.is_(None),
             or_(
                 and_(c.state == "awaiting_approval", waits),
                 and_(c.state == "queued", c.run_by_us <= at_us),

@@ -104,23 +104,23 @@ SAME: Final = Listed(
 )
 _r = s.reservations.c
 WAITING: Final = Listed(
-    lambda values: (
-        select(_c.agent, _c.call_id, _r.meter, _r.amount)
-        .select_from(
-            s.tool_calls.outerjoin(
-                s.reservations,
-                (_r.account_id == _c.account_id)
-                & (_r.call_id == _c.call_id)
-                & (_r.state == literal_column("'held'")),
-            )
+    lambda values: select(_c.agent, _c.call_id, _r.meter, _r.amount)
+    .select_from(
+        s.tool_calls.outerjoin(
+            s.reservations,
+            (_r.account_id == _c.account_id) & (_r.call_id == _c.call_id) & (_r.state == literal_column("'held'")),
         )
-        .where(
-            _c.account_id == ACCOUNT, _c.state == literal_column("'awaiting_approval'"), _c.agent.in_(values)
-        )
+    )
+    .where(
+        _c.account_id == ACCOUNT,
+        _c.settled_at_us.is_(None),
+        _c.state == literal_column("'awaiting_approval'"),
+        _c.agent.in_(values),
     )
 )
 FLOATING: Final = Listed(
-    lambda values: select(_r.meter, _r.call_id, _r.ordinal, _r.amount).where(
+    lambda values: select(_r.meter, _r.call_id, _r.ordinal, _r.amount)
+    .where(
         _r.account_id == ACCOUNT,
         _r.meter.in_(values),
         _r.state == literal_column("'held'"),

@@ -166,13 +166,13 @@ def _calls_1() -> None:
     table(
         "idempotency",
         "account_id:text agent:text tool:text key:text fingerprint:text call_id:text",
-        key="account_id agent tool key",
+        key="account_id key agent tool",
         rowid=False,
     )
     table(
         "known_payees",
         "account_id:text mode:text payee:text first_call_id:text at_us:int",
-        key="account_id mode payee",
+        key="account_id payee mode",
         rowid=False,
     )
 
@@ -223,8 +223,8 @@ def _calls_2() -> None:
     index(
         "ix_tool_calls_open",
         "tool_calls",
-        "account_id state ordinal",
-        where="state IN ('awaiting_approval', 'queued', 'executing', 'unknown')",
+        "account_id state agent ordinal",
+        where="settled_at_us IS NULL",
     )
     index(
         "ix_tool_calls_provider_ref",
@@ -291,7 +291,6 @@ def _calls_3() -> None:
             check("ck_reservations_state", "state IN ('held', 'committed', 'posted', 'void')"),
             refers("fk_reservations_account_id", "account_id call_id", "tool_calls", "account_id call_id"),
         ),
-        rowid=False,
     )
     index(
         "ix_reservations_floating",

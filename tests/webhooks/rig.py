@@ -1,0 +1,293 @@
+"""A shop in one process: the simulator, a ledger, the payments plugin's provider, the routes and their worker."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import respx
+from litestar import Litestar
+
+from ledger.audit.house_kinds import RecordWritten
+from ledger.judge import Judge
+from ledger.ledger import Ledger, open_ledger
+from ledger.making import make_ledger
+from ledger.offers import OfferSet
+from ledger.rare_rows import put
+from ledger.records import Role
+from ledger.schema_revenue import checkouts, payment_links
+from ledger.times import to_us
+from plugins.hookspecs import PluginContext, Provider, Secret
+from plugins.payments.plugin import bursar_plugin
+from plugins.payments.simulator.delivery import AppDeliver
+from plugins.payments.simulator.simulator import Simulator
+from plugins.payments.stripe_api import StripeApi
+from plugins.tool import Binding
+from policy.decide import decide, needs
+from policy.load import load
+from policy.language import Mode
+from policy.money import Money
+from policy.tools import TOOLS_FILE, load_tools
+from webhooks.signatures import WebhookSecret, simulated_secrets
+from webhooks.stripe_events import StripeDeps, stripe_routes
+from webhooks.worker import WebhookWorker
+
+URL = "http://bursar.example/webhooks/stripe"
+ISSUING_URL = "http://bursar.example/webhooks/stripe/issuing"
+BASE = "http://127.0.0.1:9999"  # Where the plugin believes the simulator to be; respx answers there.
+ACCOUNT = "acc_1"
+PRICE = Money(100, "USD")
+
+
+def judge() -> Judge:
+    """Give the policy's three functions."""
+    tools = load_tools(TOOLS_FILE)
+    return Judge(needs, decide, lambda text, file: load(text, file, tools))
+
+
+@dataclass
+class Clock:
+    """The house's clock, which stands still until it is moved."""
+
+    at: datetime
+
+    def __call__(self) -> datetime:
+        """Give the instant."""
+        return self.at
+
+    def move(self, seconds: float) -> None:
+        """Let time pass."""
+        self.at += timedelta(seconds=seconds)
+
+
+@dataclass
+class Rig:
+    """Everything, connected."""
+
+    sim: Simulator
+    ledger: Ledger
+    provider: Provider
+    deps: StripeDeps
+    worker: WebhookWorker
+    clock: Clock
+    api: StripeApi
+    app: Litestar
+    account: str = ""
+    count: int = 0
+    ids: Callable[[str], str] = str
+    web: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+
+    async def deal(self) -> str:
+        """Open a deal assigned to scout."""
+        return await self.ledger.open_deal("shop", "Acme", by="system:test", at=self.clock(), agent="scout")
+
+    async def checkout(self, *, deal_id: str | None = None, amount: int = 100, **params: Any) -> tuple[str, str]:
+        """Record a checkout and create its session at the simulator, as the tool does; give both ids."""
+        self.count += 1
+        deal_id = deal_id or await self.deal()
+        checkout_id = f"chk_{self.count}"
+        marks = self.marks(deal_id, checkout=checkout_id)
+        row = self._row(deal_id, amount) | {"checkout_id": checkout_id, "url": None, "session_ref": None}
+        await self._write(checkouts, {**row, "link_id": None, "expires_at_us": None})
+        body: Any = {
+            "mode": "payment",
+            "line_items": [{"price": await self.price(), "quantity": 1}],
+            "metadata": marks,
+            "payment_intent_data": {"metadata": marks},
+            "success_url": "https://bursar.example/paid",
+            **params,
+        }
+        session = await self.api.client("earn").v1.checkout.sessions.create_async(body)
+        return checkout_id, str(session.id)
+
+    async def link(self, *, most: int = 3) -> tuple[str, str]:
+        """Record a payment link and create it at the simulator; give both ids."""
+        self.count += 1
+        deal_id = await self.deal()
+        link_id = f"lnk_{self.count}"
+        marks = self.marks(deal_id, link=link_id)
+        body: Any = {
+            "line_items": [{"price": await self.price(), "quantity": 1}],
+            "metadata": marks,
+            "payment_intent_data": {"metadata": marks},
+            "restrictions": {"completed_sessions": {"limit": most}},
+        }
+        made = await self.api.client("earn").v1.payment_links.create_async(body)
+        row = self._row(deal_id, 100) | {"link_id": link_id, "link_ref": str(made.id), "url": None}
+        await self._write(payment_links, {**row, "state": "active", "most_payments": most})
+        return link_id, str(made.id)
+
+    def marks(self, deal_id: str, **more: str) -> dict[str, str]:
+        """Give the metadata our tools write."""
+        own = {"bursar_call": f"call_{self.count}", "bursar_account": ACCOUNT, "bursar_project": "shop"}
+        extra = {f"bursar_{name}": value for name, value in more.items()}
+        return own | {"bursar_deal": deal_id, "bursar_offer": "snapshot"} | extra
+
+    async def price(self) -> str:
+        """Give the offer's price at the simulator."""
+        return (await self.ledger.offers())[0].price_ref
+
+    def _row(self, deal_id: str, amount: int) -> dict[str, Any]:
+        return {
+            "deal_id": deal_id,
+            "project": "shop",
+            "agent": "scout",
+            "offer": "snapshot",
+            "offer_version": 1,
+            "amount_minor": amount,
+            "currency": "USD",
+            "mode": "simulated",
+            "provider_account": self.account,
+            "state": "dispatching",
+            "call_id": f"call_{self.count}",
+            "created_at_us": to_us(self.clock()),
+        }
+
+    async def _write(self, table: Any, row: dict[str, Any]) -> None:
+        def work(tx: Any, world: Any) -> None:
+            put(tx, table, ACCOUNT, **row)
+            world.log(RecordWritten(record_type="sale", version=0, state="dispatching"), "x", "system:test", 1)
+
+        await self.ledger._core.rare("test", work)  # noqa: SLF001  rows a tool's `prepare` writes
+
+    async def pay(self, session: str, card: str = "4242424242424242") -> httpx.Response:
+        """Pay on the hosted page."""
+        return await self.web.post(f"/pay/{session}", data={"card": card, "email": "buyer@example.com"})
+
+    async def work(self, rounds: int = 20) -> None:
+        """Deliver what is due and work the inbox until nothing is due any more."""
+        await self.sim.deliver_due()
+        for _ in range(rounds):
+            if not await self.worker.work_due():
+                return
+
+    async def settle_down(self) -> None:
+        """Let time pass until every pause is over and nothing is unmatched that could match."""
+        for _ in range(16):
+            await self.sim.advance(600)
+            self.clock.move(600)
+            await self.work()
+
+
+@asynccontextmanager
+async def rig_on(url: str, *, seed: int = 7, start: datetime | None = None, **options: Any) -> AsyncIterator[Rig]:
+    """Open a shop on a new database."""
+    begin = start or datetime(2026, 11, 20, 10, tzinfo=UTC)
+    clock = Clock(begin)
+    rand = random.Random(seed)
+    count = iter(range(1, 10**9))
+
+    def new_id(prefix: str) -> str:
+        return f"{prefix}_{next(count):08d}{rand.randbytes(4).hex()}"
+
+    await make_ledger(
+        url, account_id=ACCOUNT, name="Shop", instance_id="ins_1", judge=judge(), ids=new_id, at=begin
+    )
+    broken: list[Exception] = []
+    ledger = await open_ledger(
+        url, judge=judge(), clock=clock, ids=new_id, failed=lambda _what, error: broken.append(error)
+    )
+    sim = Simulator(seed, lambda: begin.timestamp())
+    apps: list[Litestar] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await apps[0](scope, receive, send)
+
+    sim.hooks._deliver = AppDeliver(app)  # noqa: SLF001  the app needs the simulator's secrets first
+    async with ledger, _connected(sim, clock, new_id) as (provider, api):
+        await ledger.add_project("shop", by="system:test", at=begin)
+        await ledger.add_operator(name="olga", role=Role.OWNER, by="system:test", at=begin)
+        rig = await _assembled(sim, ledger, provider, api, clock, options)
+        rig.ids = new_id
+        apps.append(rig.app)
+        transport = httpx.ASGITransport(app=sim.app())
+        async with httpx.AsyncClient(transport=transport, base_url=BASE) as web:
+            rig.web = web
+            await _offer(rig)
+            yield rig
+    assert not broken, broken
+
+
+@asynccontextmanager
+async def _connected(
+    sim: Simulator, clock: Clock, new_id: Callable[[str], str]
+) -> AsyncIterator[tuple[Provider, StripeApi]]:
+    handler = respx.handlers.ASGIHandler(sim.app())
+    with respx.mock(assert_all_called=False) as router:
+        router.route(host="127.0.0.1").mock(side_effect=handler)
+        secrets = {"STRIPE_EARN_KEY": sim.earn_key, "STRIPE_SPEND_KEY": sim.spend_key}
+        context = PluginContext(
+            name="payments",
+            settings={},
+            secrets={name: Secret(name, key) for name, key in secrets.items()},
+            now=clock,
+            new_id=new_id,
+            api_base=BASE,
+        )
+        plugin = bursar_plugin(context)
+        provider = plugin.providers[0]
+        from plugins.payments.keys import read_keys
+
+        api = StripeApi(read_keys(context), monotonic=lambda: 0.0)
+        yield provider, api
+        await provider.close()
+        await api.close()
+
+
+async def _assembled(
+    sim: Simulator, ledger: Ledger, provider: Provider, api: StripeApi, clock: Clock, options: dict[str, Any]
+) -> Rig:
+    readiness = await provider.check()
+    assert readiness.identity is not None
+    identity = readiness.identity
+    binding = Binding(provider="stripe", account=identity.account, mode=identity.mode, instance=identity.instance)
+    secrets = simulated_secrets("SIM", [sim.subscribe(URL)])
+    issuing = simulated_secrets("SIM_ISSUING", [sim.subscribe(ISSUING_URL, ["issuing_authorization.request"])])
+    thin = [f"v2.money_management.outbound_payment.{what}" for what in ("posted", "failed", "canceled", "returned")]
+    v2 = simulated_secrets("SIM_V2", [sim.subscribe(URL, thin, thin=True)])
+    deps = StripeDeps(
+        ledger=ledger,
+        binding=lambda: binding,
+        now=clock,
+        secrets=(*secrets, *v2),
+        issuing_secrets=issuing,
+        **options,
+    )
+    worker = WebhookWorker(deps, provider)
+    app = Litestar(stripe_routes(deps), openapi_config=None, logging_config=None)
+    return Rig(sim, ledger, provider, deps, worker, clock, api, app, account=identity.account)
+
+
+async def _offer(rig: Rig) -> None:
+    """Put the snapshot on sale, as `bursar offers set` does."""
+    client = rig.api.client("earn")
+    product: Any = {"id": "offer_snapshot", "name": "Snapshot"}
+    made = await client.v1.products.create_async(product)
+    body: Any = {"product": made.id, "currency": "usd", "unit_amount": PRICE.minor_units}
+    price = await client.v1.prices.create_async(body)
+    wanted = OfferSet(
+        offer="snapshot",
+        name="Snapshot",
+        price=PRICE,
+        product_ref=str(made.id),
+        price_ref=str(price.id),
+        mode=Mode.SIMULATED,
+        provider_account=rig.account,
+    )
+    await rig.ledger.set_offer(wanted, by="system:test", at=rig.clock())
+
+
+def secret_of(secrets: tuple[WebhookSecret, ...], number: int = 0) -> str:
+    """Give a secret's text, to sign with."""
+    return secrets[number].secret.reveal()
+
+
+async def soon(condition: Callable[[], Any], timeout_s: float = 10.0) -> None:
+    """Wait until a condition holds, or fail."""
+    async with asyncio.timeout(timeout_s):
+        while not await condition():
+            await asyncio.sleep(0.01)

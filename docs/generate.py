@@ -6,13 +6,16 @@ tests/test_documents.py fails while a committed page differs from what this writ
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # Run as a script, this file's folder would come first, and not the rooms.
 
+from plugins.schema import input_schema  # noqa: E402 - needs the path
 from policy import errors  # noqa: E402 - needs the path
+from policy.language import PluginEntry  # noqa: E402 - needs the path
 from tool_server.cli.main import COMMANDS, build_parser, import_command  # noqa: E402 - needs the path
 
 CLI_HEAD: Final = """# Command line
@@ -64,7 +67,47 @@ def errors_page() -> str:
     return ERRORS_HEAD + "\n".join(sorted(rows)) + "\n"
 
 
+def tools_file() -> str:
+    """List the release's tools: core and our plugins as they are, and what is planned as written down."""
+    from plugins import registry
+    from plugins.hookspecs import PluginContext, Secret
+    from policy.tools import TOOLS_FILE, ToolInfo, load_tools, tools_json
+    from tool_server.core_tools import CoreTools
+
+    def context(entry: PluginEntry, secrets: tuple[str, ...]) -> PluginContext:
+        # The keys of nobody: a definition depends on none, and a plugin may refuse to load without any.
+        given = {name: Secret(name, "sk_test_nobody") for name in secrets}
+        return PluginContext(
+            name=entry.name,
+            settings={},
+            secrets=given,
+            now=lambda: datetime.now(UTC),
+            new_id=lambda prefix: prefix,
+        )
+
+    ours = [path.parent.name for path in sorted((ROOT / "plugins").glob("*/plugin.py"))]
+    loaded = registry.load([PluginEntry(name) for name in ours], context)
+    made = {name: tool.info for name, tool in loaded.tools.items()}
+    nobody = cast("Any", None)  # The list of tools asks neither the books nor the house.
+    for tool in CoreTools(nobody, nobody).tools():
+        made[tool.name] = ToolInfo(
+            name=tool.name,
+            kind=tool.kind,
+            kit="core",
+            plugin="core",
+            provider=registry.HOUSE_PROVIDER,
+            operation=tool.name,
+            description=tool.description,
+            arguments=input_schema(tool.arguments),
+        )
+    planned = {
+        name: info for name, info in load_tools(TOOLS_FILE).items() if info.plugin not in {*ours, "core"}
+    }
+    return tools_json({**planned, **made}.values()).decode()
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
+    "tools.json": tools_file,
     "docs/reference/cli.md": cli_page,
     "docs/reference/errors.md": errors_page,
 }

@@ -72,7 +72,7 @@ def payout_tool(api: StripeApi, payouts: Payouts, now: Callable[[], datetime]) -
         name="pay_vendor",
         kit="buy",
         kind=Kind.SPEND,
-        operation="vendor_pay",
+        operation="vendor_payment",
         provider=PROVIDER,
         description=(
             "Ask to pay a vendor's invoice by bank transfer to one of the owner's listed recipients. "
@@ -108,7 +108,7 @@ class _Payer:
         stripe_minor_units(args.amount)
         return Effect(
             kind=Kind.SPEND,
-            operation="vendor_pay",
+            operation="vendor_payment",
             provider=PROVIDER,
             mode=who.binding.mode if who.binding else Mode.LIVE,
             payee=args.recipient,

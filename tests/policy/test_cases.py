@@ -159,11 +159,11 @@ def test_a_case_file_tells_all_its_mistakes_with_their_addresses() -> None:
     """A case with a misspelt id would pass for the wrong reason, so ids are checked like fields."""
     told = mistakes(
         "- why: one\n  call: {tool: pay_vendr}\n  expect: {effect: alow}\n"
-        "- why: two\n  call: {tool: pay_vendor, args: {vendr: x}}\n"
+        "- why: two\n  call: {tool: pay_vendor, args: {invoce: x}}\n"
         "  given: {spent: {mony: 1.00 USD}, sums: {spend: 1.00 USD}, counts: {sum: 1},"
         " earned: {money: 1.00 USD}}\n"
         "  expect: {effect: deny, rules: [sums], desks: [dsk], code: cap_exceded, cap: pac}\n"
-        "- why: three\n  call: {tool: pay_vendor, args: {vendr: x}, recurring: month}\n"
+        "- why: three\n  call: {tool: pay_vendor, args: {invoce: x}, recurring: month}\n"
         "  given: {spent: {money: 2 calls, pace: 1.00 USD}, held: {money: 1.00 EUR}}\n"
         "  expect: {effect: deny}\n"
         "- call: {tool: pay_vendor}\n  expect: {effect: deny}\n"
@@ -179,7 +179,7 @@ def test_a_case_file_tells_all_its_mistakes_with_their_addresses() -> None:
         "unknown desk 'dsk', did you mean 'desk'?",
         "unknown code 'cap_exceded', did you mean 'cap_exceeded'?",
         "unknown cap 'pac', did you mean 'pace'?",
-        "pay_vendor has no argument 'vendr', did you mean 'vendor'?",
+        "pay_vendor has no argument 'invoce', did you mean 'invoice'?",
         "what recurs has an amount, give the first year's total",
         "cap 'money' is not kept in '2 calls', it is kept in money, such as '19.99 USD'",
         "cap 'pace' is not kept in '1.00 USD', it is kept in calls, such as '2 calls'",

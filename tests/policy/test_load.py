@@ -143,7 +143,7 @@ def test_every_field_of_a_match_becomes_what_it_says() -> None:
         " amount: {up_to: ['9.00 USD', '9.00 EUR'], above: '1.00 USD'},"
         " currency: [USD, EUR], mode: test, project: shop, agent: [scout, maker],"
         " recurring: false, reversible: true,"
-        " args: {amount: {above: '1.00 USD', up_to: '5.00 USD'}, vendor: {in: [a, b]}},"
+        " args: {amount: {above: '1.00 USD', up_to: '5.00 USD'}, recipient: {in: [a, b]}},"
         " hours: {days: [mon, fri], from: '22:00', to: '06:30'},"
         " sum_above: {amount: '5.00 USD', per: payee, window: month},"
         " count_above: {count: 3, per: agent, window: 90m, outcome: failed}}"
@@ -166,15 +166,15 @@ def test_every_field_of_a_match_becomes_what_it_says() -> None:
         reversible=True,
         args=(
             ("amount", ArgTest(above=Money(100, "USD"), up_to=Money(500, "USD"))),
-            ("vendor", ArgTest(one_of=("a", "b"))),
+            ("recipient", ArgTest(one_of=("a", "b"))),
         ),
         hours=Hours((0, 4), 22 * 60, 6 * 60 + 30),
         sum_above=SumAbove((Money(500, "USD"),), Scope.PAYEE, Window(WindowKind.MONTH)),
         count_above=CountAbove(3, Scope.AGENT, Window(WindowKind.ROLLING, 5_400), "failed"),
     )
     assert only_match("{kind: spend, payee: {in_list: vendors}}").payee_in == "vendors"
-    assert only_match("{tool: stripe_create_checkout, args: {quantity: {above: 1, up_to: 9}}}").args == (
-        ("quantity", ArgTest(above=1, up_to=9)),
+    assert only_match("{tool: stripe_create_checkout, args: {expires_in_minutes: {above: 1, up_to: 9}}}").args == (
+        ("expires_in_minutes", ArgTest(above=1, up_to=9)),
     )
     assert only_match("{kind: spend, hours: {from: '09:00'}}").hours == Hours(from_minute=540)
 

@@ -187,7 +187,7 @@ def test_explain_takes_json_facts_and_cases(
         (["{'tool': pay_vendor, 'oops'"], 3, "is not YAML"),
         (["--case", "nobody wrote this"], 3, "no case beside policies.yaml says"),
         (["--case", "asks"], 3, "the first two are policies.cases.yaml:"),
-        (["--tool", "stripe_create_checkout", "--arg", "quantity=2"], 0, ""),
+        (["--tool", "stripe_create_checkout", "--arg", "expires_in_minutes=45"], 0, ""),
     ],
 )
 def test_explain_says_what_it_needs(

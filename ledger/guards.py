@@ -78,13 +78,19 @@ _LEGAL: Final = " OR ".join(
 )
 _ERASED: Final = "(length(NEW.args) = 0 AND NEW.op_hash = '' AND NEW.fingerprint = '')"
 
+# An erasure empties a hash; nothing gives it another value.
+_REHASHED: Final = "(NEW.op_hash <> OLD.op_hash AND NEW.op_hash <> '')"
+
 
 def _differs(columns: tuple[str, ...]) -> str:
     return " OR ".join(f"NEW.{column} IS DISTINCT FROM OLD.{column}" for column in columns)
 
 
 def _update(table: str, name: str) -> str:
-    """Name the event: a trigger of frozen columns fires only for a statement that sets one, so it costs nothing."""
+    """Name the event.
+
+    A trigger of frozen columns fires only for a statement that sets one, so it costs nothing.
+    """
     columns = {"frozen": FROZEN, "bound": ERASABLE}.get(name) if table == "tool_calls" else None
     return f"UPDATE OF {', '.join(columns)} ON {table}" if columns else f"UPDATE ON {table}"
 
@@ -128,13 +134,13 @@ REFUSALS: Final[tuple[tuple[str, str, str, str], ...]] = (
     (
         "approvals",
         "bound",
-        f"{_differs(('call_id', 'op_hash', 'asks', 'created_at_us'))}",
+        f"{_differs(('call_id', 'asks', 'created_at_us'))} OR {_REHASHED}",
         "the question of a request never changes",
     ),
     (
         "verdicts",
         "bound",
-        f"{_differs(('approval_id', 'call_id', 'operator', 'op_hash', 'verdict', 'at_us'))}",
+        f"{_differs(('approval_id', 'call_id', 'operator', 'verdict', 'at_us'))} OR {_REHASHED}",
         "a verdict never changes",
     ),
     (

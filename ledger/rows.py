@@ -1,7 +1,7 @@
 """Rows as planners change them in memory: one class per table, fields in the order of its columns.
 
-A planner loads them through `ledger.world`, changes them, and the flush writes what was touched. People and plugins
-see the frozen records of `ledger.records` instead; `call_record` and its like make them.
+A planner loads them through `ledger.world`, changes them, and the flush writes what was touched. People and
+plugins see the frozen records of `ledger.records` instead; `call_record` and its like make them.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def policy_call(row: CallRow) -> Call:
         project=row.project,
         run=row.run_id,
         agent=row.agent,
-        args=_ARGS.decode(row.args),
+        args=_ARGS.decode(row.args or b"{}"),  # Empty once erased (M35).
         core=bool(row.core),
         own=bool(row.own),
     )

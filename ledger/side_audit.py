@@ -8,15 +8,17 @@ from typing import Final
 
 from ledger.audit import keys
 from ledger.audit.checkpoint import Checkpoint, ForkFound, SigningKey, origin_of, rotation_statement
+from ledger.audit.erasing import erase_call
 from ledger.audit.house_kinds import KeyRotated
 from ledger.audit.note import NoteRefused
 from ledger.audit.signing import check_not_forked, sign_checkpoint
 from ledger.audit.stored import StoredSource
 from ledger.core import Core
 from ledger.engines.tx import Tx
+from ledger.side_house import is_owner
 from ledger.times import to_us
 from ledger.world import World
-from policy.errors import ConfigurationError
+from policy.errors import ConfigurationError, PolicyDenied
 
 INCOMING: Final = "checkpoint.next.pem"  # A key made for a rotation, until the log says so.
 
@@ -24,8 +26,7 @@ INCOMING: Final = "checkpoint.next.pem"  # A key made for a rotation, until the 
 class AuditSide:
     """What the log's signature needs of a running house."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    _core: Core  # Given by the side that Ledger begins with.
 
     async def sign_log(self, key: SigningKey, folder: Path) -> Checkpoint | None:
         """Sign the log where it grew since the last time; None where it did not.
@@ -56,6 +57,19 @@ class AuditSide:
             raise ConfigurationError(
                 f"{error}; this database is a restored backup or was changed: run `bursar ledger recover`"
             ) from None
+
+    async def erase_call(self, call_id: str, *, because: str, by: str, at: datetime) -> int:
+        """Erase what a settled call said, while the log still proves it (M35); return how many payloads.
+
+        Raises PolicyDenied for anybody but an owner with a reason, RecordMissing, RecordChanged.
+        """
+
+        def work(tx: Tx, world: World) -> int:
+            if not because.strip() or not is_owner(world, by):
+                raise PolicyDenied("only an owner erases, and says why")
+            return erase_call(tx, world, call_id, because=because, by=f"operator:{by}", at=at)
+
+        return await self._core.rare("erase_call", work)
 
     async def rotate_key(self, folder: Path, *, by: str, at: datetime) -> SigningKey:
         """Sign checkpoints with a new key from now on; both keys sign the entry that says so (M35).

@@ -78,7 +78,11 @@ PAYLOADS: Final[Mapping[str, Mapping[str, str]]] = {
     "approval.requested": {"op_hash": "op_hash"},
 }
 # What an erasure empties beside the payload: what was asked for, of whom, and the hashes over it (M35).
-EMPTIED: Final = {"call.admitted": ("args", "op_hash", "fingerprint", "payee")}
+EMPTIED: Final[Mapping[str, tuple[str, ...]]] = {
+    "call.admitted": ("args", "op_hash", "fingerprint", "payee", "reason"),
+    "call.settled": ("result",),
+    "approval.requested": ("op_hash",),
+}
 _PAYLOAD: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 

@@ -159,3 +159,11 @@ def test_another_accounts_log_is_not_in_the_file(tmp_path: Path) -> None:
     assert list(source.entries("acc_2")) == []
     assert list(source.rows("acc_1", "no_such_table")) == []
     assert list(source.nodes("acc_1", 1)) == []
+
+
+def test_a_log_that_was_never_signed_is_exported_too(tmp_path: Path) -> None:
+    """A house on its first day; the file says that it holds no checkpoint."""
+    scribe = Scribe()
+    scribe.call(1)
+    said = verify_account(ExportSource(exported(scribe, tmp_path)), "acc_1", keys=[scribe.key.public])
+    assert (said.bad, said.checkpoints) == (None, 0)

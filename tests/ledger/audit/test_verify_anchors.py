@@ -91,6 +91,21 @@ def test_a_recovery_declares_what_was_lost_and_goes_on_in_a_new_epoch() -> None:
     assert "a witness" in str(without_tables(scribe, beyond).bad)
 
 
+def test_a_recovered_log_that_is_still_shorter_than_what_was_signed_verifies() -> None:
+    """M33: right after a recovery the old anchor lies beyond the end, and the log has said so."""
+    scribe = history(erase=False)
+    last = scribe.last
+    assert last is not None
+    cut(scribe, 2)
+    head = scribe.log.head
+    scribe.log.head = Head(head.account, head.size, 1, head.frontier)
+    lost = {"kept_size": head.size, "signed_size": last.size}
+    scribe.write(house.EpochOpened(opened=1, **lost, signed_root=last.root.hex(), cause="restore"), ORIGIN)
+    assert scribe.log.head.size < last.size
+    assert without_tables(scribe, Anchor(0, last.size, last.root, "keys/acc_1.checkpoint")).bad is None
+    assert "a witness" in str(without_tables(scribe, Anchor(0, last.size + 1, last.root, "a witness")).bad)
+
+
 def test_an_epoch_out_of_order_is_found() -> None:
     """Epochs count recoveries; one that is skipped or claimed without a recovery hides one."""
     scribe = history()

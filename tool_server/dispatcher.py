@@ -29,6 +29,7 @@ COALESCE_S: Final = (
 )
 TICK_S: Final = 1.0  # Clocks (expiry, leases, alerts) and held calls are looked at this often.
 BEAT_S: Final = 5.0  # A process that said nothing for 30 s is taken for dead.
+LAST_WORDS_S: Final = 5.0  # To write down that something was stopped; a lease that ends says so anyway.
 HELD_AGAIN_S: Final = 2.0  # A call that could not be claimed for now is tried again after this.
 
 _log = structlog.get_logger("bursar.dispatcher")
@@ -103,13 +104,18 @@ class Dispatcher:
             for task in late:
                 task.cancel()
             if late:
-                await asyncio.wait(late, timeout=timeout_s)
+                await asyncio.wait(late, timeout=LAST_WORDS_S)
 
     async def beat(self) -> None:
         """Tell the other processes what this one may do (M6)."""
         await self._books.heartbeat(
             self._parts.holder, live_spend=self._parts.live_spend, at=self._parts.now()
         )
+
+    async def idle(self) -> None:
+        """Return once nothing runs here."""
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks.values()))
 
     @property
     def running(self) -> int:

@@ -1,0 +1,1 @@
+"""What an author runs on his own plugin before anybody else does."""

@@ -35,11 +35,15 @@ def cap_needs(
     mode = question.effect.mode
     units = question.units
     for one in caps:
-        if not one.plain and one.tests is not None and one.tests.truth_so_far(question) is False:
-            continue
         key = one.key_of(question)
+        need = UsageNeed(one.id, one.per, key, one.unit, mode, one.window, one.fixed or units)
+        if one.plain:
+            usage.append(need)
+            continue
+        if one.tests is not None and one.tests.truth_so_far(question) is False:
+            continue
         if not one.each_call:
-            usage.append(UsageNeed(one.id, one.per, key, one.unit, mode, one.window, one.fixed or units))
+            usage.append(need)
         if one.earned:
             earned.append(EarnedNeed(one.id, one.per, key, one.unit, mode, one.cap.after_s))
     return tuple(usage), tuple(earned)
@@ -51,12 +55,23 @@ def weigh(caps: tuple[CompiledCap, ...], question: Question) -> Weighed:
     lines: list[CapLine] = []
     refusing: list[tuple[CompiledCap, CapLine | None]] = []
     covered = False
+    usages, units = question.facts.usage, question.units
     for one in caps:
-        if not one.plain and one.tests is not None and one.tests.truth(question) is False:
+        if one.plain:  # The common case, written out: a call would cost as much as the work.
+            usage = usages.get(one.id)
+            if usage is None:
+                line = None
+            else:
+                used = usage.posted + usage.held
+                amount = one.fixed or units
+                fits = used + amount <= one.limit
+                line = CapLine(one.id, one.at, one.unit, one.limit, used, amount, fits)
+        elif one.tests is not None and one.tests.truth(question) is False:
             continue
+        else:
+            line = _put_on(one, question)
         if one.covers:
             covered = True
-        line = _put_on(one, question)
         if line is None:
             refusing.append((one, None))
             continue
@@ -106,19 +121,12 @@ def in_the_red(one: CompiledCap, question: Question) -> bool:
 
 
 def _put_on(one: CompiledCap, question: Question) -> CapLine | None:
-    usage = question.facts.usage.get(one.id)
-    amount = one.fixed or question.units
-    if one.plain:  # The common case, without a question more than it takes.
-        if usage is None:
-            return None
-        used = usage.posted + usage.held
-        return CapLine(one.id, one.at, one.unit, one.limit, used, amount, used + amount <= one.limit)
-    if one.each_call:
-        usage = _NO_USAGE
+    usage = _NO_USAGE if one.each_call else question.facts.usage.get(one.id)
     limit = _limit(one, question)
     if usage is None or limit is None:
         return None
     used = usage.posted + usage.held
+    amount = one.fixed or question.units
     fits = used + amount <= limit and not in_the_red(one, question)
     return CapLine(one.id, one.at, one.unit, limit, used, amount, fits)
 

@@ -22,7 +22,7 @@ from policy.compiled import (
     compile_policy,
     speaking,
 )
-from policy.language import Answer, Kind, Policy
+from policy.language import Answer, CountAbove, Kind, Policy, SumAbove
 from policy.matching import COUNTED, MONEY_OUT, Question, Tests, Truth, is_human_only
 from policy.model import Ask, Call, CountNeed, Decision, Facts, Needs, RuleLine, SumNeed, Twin
 from policy.refusing import Refusal
@@ -47,9 +47,10 @@ def needs(policy: Policy, call: Call) -> Needs:
         if rule.may_apply(question):
             for part in rule.parts:
                 ask_payee = ask_payee or part.match.payee_known is not None
-                if part.adds_up:
-                    sums += _sum_needs(part, question)
-                    counts += _count_needs(part, question)
+                if part.match.sum_above is not None:
+                    sums += _sum_needs(part, part.match.sum_above, question)
+                if part.match.count_above is not None:
+                    counts += _count_needs(part, part.match.count_above, question)
     payee = question.payee
     return Needs(
         usage=usage,
@@ -217,22 +218,16 @@ def _line(rule: CompiledRule, truth: Truth, question: Question) -> RuleLine:
     return explain.line(rule.line, rule.match, rule.unless, question, in_doubt=not truth)
 
 
-def _sum_needs(part: Tests, question: Question) -> Iterable[SumNeed]:
-    wanted = part.match.sum_above
-    if wanted is None or question.currency is None:
-        return ()
+def _sum_needs(part: Tests, wanted: SumAbove, question: Question) -> Iterable[SumNeed]:
     kinds = part.match.kind or MONEY_OUT
-    if question.effect.kind not in kinds:
+    if question.currency is None or question.effect.kind not in kinds:
         return ()
     key = SCOPE_KEYS[wanted.per](question)
     mode = question.effect.mode
     return (SumNeed(part.sum_key, wanted.per, key, question.currency, mode, wanted.window, kinds),)
 
 
-def _count_needs(part: Tests, question: Question) -> Iterable[CountNeed]:
-    wanted = part.match.count_above
-    if wanted is None:
-        return ()
+def _count_needs(part: Tests, wanted: CountAbove, question: Question) -> Iterable[CountNeed]:
     kinds = part.match.kind or COUNTED
     if question.effect.kind not in kinds:
         return ()

@@ -66,7 +66,7 @@ Test = Callable[[Question], Truth]
 class Tests:
     """A compiled match: its tests with their names; `early` are those that need no facts."""
 
-    __slots__ = ("adds_up", "count_key", "early", "every", "late", "match", "names", "sum_key")
+    __slots__ = ("count_key", "early", "every", "late", "match", "names", "sum_key")
 
     def __init__(
         self,
@@ -78,7 +78,6 @@ class Tests:
         count_key: str,
     ) -> None:
         self.match = match
-        self.adds_up = match.sum_above is not None or match.count_above is not None
         self.sum_key = sum_key
         self.count_key = count_key
         self.early = tuple(early.values())

@@ -77,7 +77,9 @@ TWINS = (
         "rules",
     ),
     BrokenTwin("holds do not count", "capping", "usage.posted + usage.held", "usage.posted"),
-    BrokenTwin("a full cap takes one more", "capping", "used + amount <= one.limit", "used < one.limit"),
+    BrokenTwin(
+        "a full cap takes one more", "capping", "fits = used + amount <= one.limit", "fits = used < one.limit"
+    ),
     BrokenTwin(
         "a share of a loss is a share",
         "capping",
@@ -87,8 +89,8 @@ TWINS = (
     BrokenTwin(
         "an unknown usage is none",
         "capping",
-        "        if usage is None:\n            return None\n",
-        "        usage = usage or _NO_USAGE\n",
+        "            if usage is None:\n                line = None\n            else:",
+        "            usage = usage or _NO_USAGE\n            if True:",
     ),
     BrokenTwin(
         "live spend needs two yeses",

@@ -52,11 +52,9 @@ class Waiting:
         """Return the call once it is `done`, or as it stands when `wait_s` is over or the house closes."""
         loop = asyncio.get_running_loop()
         end = loop.time() + wait_s
-        recent = self._recent.get(call.call_id)
-        if recent is not None and recent.version > call.version:
-            call = recent
+        call = self._newest(call)
         while not done(call) and not self._closed and (left := end - loop.time()) > 0:
-            call = await self._next(call, left)
+            call = self._newest(await self._next(call, left))
         return call
 
     def close(self) -> None:
@@ -65,6 +63,11 @@ class Waiting:
         for waiters in tuple(self._waiters.values()):
             for future in tuple(waiters):
                 future.cancel()
+
+    def _newest(self, call: CallRecord) -> CallRecord:
+        """Return what was last said of a call: two edges may pass before a waiter gets its turn."""
+        recent = self._recent.get(call.call_id)
+        return recent if recent is not None and recent.version > call.version else call
 
     async def _next(self, call: CallRecord, left_s: float) -> CallRecord:
         future: asyncio.Future[CallRecord] = asyncio.get_running_loop().create_future()

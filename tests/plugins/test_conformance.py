@@ -15,6 +15,7 @@ import pytest
 
 from ledger.records import Outcome
 from plugins.conformance.checks import Check, Conforms, check_plugin
+from plugins.conformance.samples import sample
 from plugins.hookspecs import Plugin, PluginContext, hookimpl
 from plugins.tool import ExecuteContext, OutcomeReport, Tool
 from policy.errors import Declined
@@ -220,9 +221,27 @@ def test_a_plugin_that_does_not_load_says_why() -> None:
 
 def test_arguments_that_cannot_be_made_up_are_said() -> None:
     """A check that was not made is not a check that passed."""
-    code = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}-[0-9]{4}$")]
+    code = Annotated[str, msgspec.Meta(pattern="^[^aA]{3}$")]
     checks = changed("shop_note", arguments=msgspec.defstruct("Strange", [("code", code)]))
     assert "give its fields examples" in failed(checks)["its arguments can be made up"]
+
+
+class Many(msgspec.Struct):
+    """One field of each sort that is made up, all of them needed."""
+
+    code: Annotated[str, msgspec.Meta(pattern="^(ab|cd)_[x-z]{2}[0-9]*$")]
+    count: Annotated[int, msgspec.Meta(ge=3)]
+    sure: bool
+    tags: Annotated[list[str], msgspec.Meta(min_length=2)]
+    money: Money
+    words: Annotated[str, msgspec.Meta(min_length=30, max_length=40)]
+
+
+def test_arguments_are_made_up_to_fit() -> None:
+    """Whatever a schema may say, an example of it is found."""
+    made = sample(Many)
+    assert isinstance(made, Many)
+    assert (made.code, made.count, made.sure, len(made.tags)) == ("ab_xx", 3, False, 2)
 
 
 def test_the_fixture_fails_with_every_fault_at_once(conforms: Conforms) -> None:

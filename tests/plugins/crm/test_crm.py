@@ -23,8 +23,12 @@ DEAL = record("deal", "deal_1", agent="scout", stage="open")
 
 
 def apply(
-    tool_name: str, records: tuple[RecordRef, ...], caller_name: str = "scout", /, **given: Any
-) -> Applied:  # noqa: ANN401 -- any JSON values
+    tool_name: str,
+    records: tuple[RecordRef, ...],
+    caller_name: str = "scout",
+    /,
+    **given: Any,  # noqa: ANN401 -- any JSON values
+) -> Applied:
     """Decode, describe and apply one call as the gate does."""
     tool = TOOLS[tool_name]
     args = into(given, tool.arguments)

@@ -27,7 +27,7 @@ def artifact(content: bytes = b"hello", *, name: str = "report.txt", media_type:
     return f"{name}|{media_type}|{base64.b64encode(content).decode()}"
 
 
-def apply(name: str, run: RecordRef = RUN, **given: Any) -> Applied:  # noqa: ANN401 -- any JSON values
+def apply(name: str, run: RecordRef = RUN, /, **given: Any) -> Applied:  # noqa: ANN401 -- any JSON values
     """Decode, describe and apply one call as the gate does."""
     tool = TOOLS[name]
     args = into({"run_id": "run_1", "title": "Work", "text": "as agreed", **given}, tool.arguments)
@@ -124,4 +124,4 @@ def test_a_model_decision_is_kept_as_declared_by_the_agent() -> None:
 def test_no_argument_approves_or_closes_anything(name: str, field: str) -> None:
     """A run closes when an owner approves its delivery; whatever an agent names, it cannot say so."""
     with pytest.raises(InvalidArguments, match="unknown field"):
-        apply(name, **{field: "approved"})
+        apply(name, RUN, **{field: "approved"})

@@ -17,6 +17,7 @@ class Deps(Struct, frozen=True, kw_only=True):
 
     ledger: Ledger
     now: Callable[[], datetime]
+    new_id: Callable[[str], str]  # A fresh id for a prefix.
     modes: Callable[[], Mapping[str, Mode]]  # By provider.
     live_spend: bool
     names: Names  # The hosts and origins this listener answers to.

@@ -12,10 +12,15 @@ from litestar.types import ASGIApp
 from tool_server.bootstrap import House
 from tool_server.hosts import Bind, names
 from webhooks.app import create_app
+from webhooks.console.leads import Leads
+from webhooks.console.reviews import Reviews
 from webhooks.deps import Deps
+from webhooks.intake import Intake
+from webhooks.stripe_side import PATHS, StripeSide, stripe_side
 
 _CSRF_FILE: Final = "console.key"
 _CSRF_BYTES: Final = 32
+MENU: Final = (("/reviews", "Reviews"), ("/leads", "Leads"))
 
 
 def deps_of(house: House, bind: Bind) -> Deps:
@@ -24,6 +29,7 @@ def deps_of(house: House, bind: Bind) -> Deps:
     return Deps(
         ledger=house.ledger,
         now=house.now,
+        new_id=house.new_id,
         modes=lambda: house.modes,
         live_spend=house.live_spend,
         names=names(bind, public),
@@ -32,9 +38,15 @@ def deps_of(house: House, bind: Bind) -> Deps:
     )
 
 
-def web_app(house: House, bind: Bind) -> ASGIApp:
-    """Return the application for a house's web listener."""
-    return create_app(deps_of(house, bind))
+def web_app(house: House, bind: Bind, stripe: StripeSide | None = None) -> ASGIApp:
+    """Return the application for a house's web listener.
+
+    `stripe` is given where a worker shares it.
+    """
+    deps = deps_of(house, bind)
+    pages = (Leads(deps), Reviews(deps), Intake(deps))
+    more = [route for each in (*pages, stripe or stripe_side(house)) for route in each.routes()]
+    return create_app(deps, more=more, programs=PATHS, pages=MENU)
 
 
 def csrf_secret(folder: Path) -> str:

@@ -22,6 +22,7 @@ from tool_server.settings import Settings
 if TYPE_CHECKING:
     from tool_server.bootstrap import House
     from tool_server.serve import Listener
+    from webhooks.stripe_side import StripeSide
 
 ONLY: Final = ("agents", "web", "worker", "sidecar")
 DEFAULTS: Final = {"agents": "127.0.0.1:8400", "web": "127.0.0.1:8401", "sidecar": "127.0.0.1:8402"}
@@ -34,7 +35,9 @@ class Choice(Struct, frozen=True, kw_only=True):
     agents: Bind | None = None
     web: Bind | None = None
     sidecar: Bind | None = None
-    work: bool = True  # Whether calls that may run are run here.
+    work: bool = True  # Whether calls that may run are run here, and events worked.
+    simulated: tuple[str, ...] = ()  # Secrets a simulator made for itself: they come from no environment.
+    simulated_issuing: tuple[str, ...] = ()
 
     def binds(self) -> dict[str, Bind]:
         """Return the listeners that are wanted, by name."""
@@ -67,7 +70,12 @@ def choose(args: argparse.Namespace) -> Choice:
     wanted = {
         name: read_bind(getattr(args, name)) if args.only in {None, name} else None for name in DEFAULTS
     }
-    return Choice(**wanted, work=args.only in {None, "worker"})
+    return Choice(
+        agents=wanted["agents"],
+        web=wanted["web"],
+        sidecar=wanted["sidecar"],
+        work=args.only in {None, "worker"},
+    )
 
 
 async def serve_beside(settings: Settings, choice: Choice, beside: Callable[[], Awaitable[None]]) -> None:
@@ -117,7 +125,8 @@ async def serve_house(
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(signals(stop, lambda: os._exit(_FORCED)))
             await stack.enter_async_context(house.running(work=choice.work))
-            listeners, drain = await _listeners(stack, house, choice, sockets)
+            stripe = await _stripe(stack, house, choice)
+            listeners, drain = await _listeners(stack, house, choice, sockets, stripe)
 
             def served() -> None:
                 if not quiet:
@@ -133,8 +142,24 @@ async def serve_house(
         await house.close()
 
 
+async def _stripe(stack: contextlib.AsyncExitStack, house: House, choice: Choice) -> StripeSide | None:
+    """Build Stripe's side where this process has a part in it, and let its worker run where it works."""
+    if choice.web is None and not choice.work:
+        return None
+    from webhooks.stripe_side import Simulated, stripe_side
+
+    side = stripe_side(house, Simulated(choice.simulated, choice.simulated_issuing))
+    if choice.work:
+        await stack.enter_async_context(side.working())
+    return side
+
+
 async def _listeners(
-    stack: contextlib.AsyncExitStack, house: House, choice: Choice, sockets: dict[str, Any]
+    stack: contextlib.AsyncExitStack,
+    house: House,
+    choice: Choice,
+    sockets: dict[str, Any],
+    stripe: StripeSide | None,
 ) -> tuple[list[Listener], Callable[[], None]]:
     """Return the wanted listeners, and what to do when the first of them is told to close."""
     from tool_server.agents import AgentsListener
@@ -150,9 +175,8 @@ async def _listeners(
     if choice.web is not None:
         from webhooks.web import web_app
 
-        listeners.append(
-            Listener("web", web_app(house, _bound(sockets["web"])), sockets["web"], lifespan=True)
-        )
+        app = web_app(house, _bound(sockets["web"]), stripe)
+        listeners.append(Listener("web", app, sockets["web"], lifespan=True))
     if choice.sidecar is not None:
         from tool_server.sidecar import sidecar_app
 

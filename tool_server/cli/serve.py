@@ -1,4 +1,4 @@
-"""`bursar serve`: agents, console, webhooks and sidecar on separate listeners of one process."""
+"""`bursar serve`: agents, console and webhooks on separate listeners of one process."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tool_server.serve import Listener
     from webhooks.stripe_side import StripeSide
 
-ONLY: Final = ("agents", "web", "worker", "sidecar")
-DEFAULTS: Final = {"agents": "127.0.0.1:8400", "web": "127.0.0.1:8401", "sidecar": "127.0.0.1:8402"}
+ONLY: Final = ("agents", "web", "worker")
+DEFAULTS: Final = {"agents": "127.0.0.1:8400", "web": "127.0.0.1:8401"}
 _FORCED: Final = 130  # What shells report for a program that a person interrupted.
 
 
@@ -34,14 +34,13 @@ class Choice(Struct, frozen=True, kw_only=True):
 
     agents: Bind | None = None
     web: Bind | None = None
-    sidecar: Bind | None = None
     work: bool = True  # Whether calls that may run are run here, and events worked.
     simulated: tuple[str, ...] = ()  # Secrets a simulator made for itself: they come from no environment.
     simulated_issuing: tuple[str, ...] = ()
 
     def binds(self) -> dict[str, Bind]:
         """Return the listeners that are wanted, by name."""
-        wanted = {"agents": self.agents, "web": self.web, "sidecar": self.sidecar}
+        wanted = {"agents": self.agents, "web": self.web}
         return {name: bind for name, bind in wanted.items() if bind is not None}
 
 
@@ -73,7 +72,6 @@ def choose(args: argparse.Namespace) -> Choice:
     return Choice(
         agents=wanted["agents"],
         web=wanted["web"],
-        sidecar=wanted["sidecar"],
         work=args.only in {None, "worker"},
     )
 
@@ -177,11 +175,6 @@ async def _listeners(
 
         app = web_app(house, _bound(sockets["web"]), stripe)
         listeners.append(Listener("web", app, sockets["web"], lifespan=True))
-    if choice.sidecar is not None:
-        from tool_server.sidecar import sidecar_app
-
-        app = sidecar_app(house, _bound(sockets["sidecar"]))
-        listeners.append(Listener("sidecar", app, sockets["sidecar"], lifespan=True))
     await stack.enter_async_context(_office(house, listeners))
 
     def drain() -> None:

@@ -36,7 +36,7 @@ class Command(NamedTuple):
 COMMANDS: Final[dict[str, Command]] = {
     "demo": Command("tool_server.cli.demo", "play the story on a house of its own in .demo/"),
     "init": Command("tool_server.cli.init", "prepare a house in this folder: keys, database, first owner"),
-    "serve": Command("tool_server.cli.serve", "serve agents, console, webhooks and sidecar"),
+    "serve": Command("tool_server.cli.serve", "serve agents, console and webhooks"),
     "stdio": Command("tool_server.cli.stdio", "serve one agent over standard input and output"),
     "doctor": Command("tool_server.cli.doctor", "say what is missing before money can move"),
     "drill": Command("tool_server.cli.drill", "try the guarantees against your own policy, on the simulator"),

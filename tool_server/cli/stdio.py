@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         from tool_server.cli.serve import Choice, serve_beside
 
-        choice = Choice(agents=agents, web=read_bind(args.web), sidecar=None)
+        choice = Choice(agents=agents, web=read_bind(args.web))
         asyncio.run(serve_beside(settings, choice, lambda: bridge(agents, secret.reveal())))
     return EXIT_DONE
 

@@ -107,7 +107,11 @@ class Shop:
             amount=Money(100, "USD"),
             summary=f"Pay 1.00 USD to shop-{number}.example",
         )
-        args = {"vendor": effect.payee, "amount": "1.00 USD", "purpose": "a month of hosting for the new shop"}
+        args = {
+            "vendor": effect.payee,
+            "amount": "1.00 USD",
+            "purpose": "a month of hosting for the new shop",
+        }
         call = Call(
             tool="buy", effect=effect, account="acct", project="shop", run=self.run, agent="scout", args=args
         )
@@ -132,7 +136,14 @@ class Shop:
         )
         assert admitted.call.state == "queued", admitted.decision
         claimed = await self.ledger.claim(
-            Claim(call_id=call_id, at=at, holder="bench", lease_s=30.0, process=PROCESS, expect=lambda _c, _r: None)
+            Claim(
+                call_id=call_id,
+                at=at,
+                holder="bench",
+                lease_s=30.0,
+                process=PROCESS,
+                expect=lambda _c, _r: None,
+            )
         )
         assert isinstance(claimed, Claimed), claimed
         settled = await self.ledger.settle(
@@ -287,8 +298,12 @@ def _with(copy: Path, path: Path, commits: Sequence[Written]) -> Path:
     connection = sqlite3.connect(start)
     for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
         connection.execute(f"DROP TRIGGER {name}")
-    calls = {row[1] for written in commits for sql, rows in written if "INTO tool_calls" in sql for row in rows}
-    entries = [row[1] for written in commits for sql, rows in written if "INTO audit_entry" in sql for row in rows]
+    calls = {
+        row[1] for written in commits for sql, rows in written if "INTO tool_calls" in sql for row in rows
+    }
+    entries = [
+        row[1] for written in commits for sql, rows in written if "INTO audit_entry" in sql for row in rows
+    ]
     first = min(entries)
     nodes = [row for written in commits for sql, rows in written if "INTO log_node" in sql for row in rows]
     marks = ",".join("?" * 1)
@@ -344,7 +359,9 @@ async def row_locks(url: str, calls: int, callers: int) -> Timed:
                 async with connection.transaction():
                     await connection.fetch(lock, caps)
                     if step == "queued":
-                        await connection.execute("INSERT INTO bench_call VALUES ($1, $2, $3)", name, step, body)
+                        await connection.execute(
+                            "INSERT INTO bench_call VALUES ($1, $2, $3)", name, step, body
+                        )
                         await connection.execute(held, 100, 0, caps)
                     else:
                         await connection.fetchrow("SELECT state, body FROM bench_call WHERE id = $1", name)
@@ -371,8 +388,24 @@ async def postgres(url: str, calls: int) -> list[Result]:
     ours = await crowd(own, calls, 16)
     ratio = ours.rate / peer.rate
     return [
-        Result("PostgreSQL, 16 callers, one hot cap", ours.rate, "calls/s", peer.rate, ratio, ">= 4 x", ratio >= 4),
-        Result("PostgreSQL, CPU of this process", ours.cpu_us, "us/call", peer.cpu_us, ours.cpu_us / peer.cpu_us, "", True),
+        Result(
+            "PostgreSQL, 16 callers, one hot cap",
+            ours.rate,
+            "calls/s",
+            peer.rate,
+            ratio,
+            ">= 4 x",
+            ratio >= 4,
+        ),
+        Result(
+            "PostgreSQL, CPU of this process",
+            ours.cpu_us,
+            "us/call",
+            peer.cpu_us,
+            ours.cpu_us / peer.cpu_us,
+            "",
+            True,
+        ),
     ]
 
 
@@ -399,17 +432,31 @@ async def measure(calls: int, url: str | None) -> list[Result]:
         many = await crowd(f"sqlite:///{folder / 'many.db'}", calls, 64)
     slower, faster = p50(one) / p50(bottom), many.rate / bottom.rate
     out = [
-        Result("SQLite, a lone caller, p50", p50(one), "ms/call", p50(bottom), slower, "<= 2.5 x", slower <= 2.5),
+        Result(
+            "SQLite, a lone caller, p50", p50(one), "ms/call", p50(bottom), slower, "<= 2.5 x", slower <= 2.5
+        ),
         Result("SQLite, 64 callers", many.rate, "calls/s", bottom.rate, faster, ">= 3 x", faster >= 3),
-        Result("SQLite, 64 callers, CPU", many.cpu_us, "us/call", bottom.cpu_us, many.cpu_us / bottom.cpu_us, "<= 300 us", many.cpu_us <= 300),
-        Result("SQLite, 64 callers, p50", p50(many), "ms/call", p50(bottom), p50(many) / p50(bottom), "", True),
+        Result(
+            "SQLite, 64 callers, CPU",
+            many.cpu_us,
+            "us/call",
+            bottom.cpu_us,
+            many.cpu_us / bottom.cpu_us,
+            "<= 300 us",
+            many.cpu_us <= 300,
+        ),
+        Result(
+            "SQLite, 64 callers, p50", p50(many), "ms/call", p50(bottom), p50(many) / p50(bottom), "", True
+        ),
     ]
     return out + (await postgres(url, calls) if url else [])
 
 
 def main() -> int:
     """Print the table, and with --json one last line for machines."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--calls", type=int, default=6_000)
     parser.add_argument("--postgres", metavar="URL")
@@ -422,7 +469,9 @@ def main() -> int:
             f"{each.name:38}{each.figure:12,.2f}  {each.unit:8}{each.floor:12,.2f}{each.ratio:8.2f}  "
             f"{each.goal} {said}"
         )
-    print("What limits it: with 64 callers one core runs the writer's Python; a lone caller waits for three fsyncs.")
+    print(
+        "What limits it: with 64 callers one core runs the writer's Python; a lone caller waits for three fsyncs."
+    )
     if given.json:
         print(
             json.dumps(

@@ -1,6 +1,7 @@
 """Admission, purely: the key, the facts, the decision, the reservations, the stored call (step 2).
 
-Everything that can refuse does so before anything is changed, so a refused command leaves the batch as it was.
+Everything that can refuse does so before anything is changed, so a refused command leaves the batch as it
+was.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def _stored(world: World, command: Admission, at_us: int) -> CallRow | None:
     call_id, fingerprint = known
     if fingerprint != command.fingerprint:
         raise KeyConflict(
-            "this idempotency key already names another intention; use a new key for new arguments or another run"
+            "this idempotency key already names another intention; "
+            "use a new key for new arguments or another run"
         )
     return world.calls[call_id]
 
@@ -185,7 +187,6 @@ def _admitted(world: World, command: Admission, row: CallRow, judged: Judged, at
     request = None
     if decision.answer is Answer.REQUIRE_APPROVAL:
         row.state = "awaiting_approval"
-        expires_in_s, run_within_s = approvals.clocks(decision.asks)
     else:
         row.state = "queued"
         row.run_by_us = at_us + command.run_by_s * SECOND_US
@@ -197,11 +198,10 @@ def _admitted(world: World, command: Admission, row: CallRow, judged: Judged, at
         settle_local(world, row, command, judged.changed, at_us)
     _log_admission(world, row, at_us)
     if decision.answer is Answer.REQUIRE_APPROVAL:
+        expires_in_s, run_within_s = approvals.clocks(decision.asks)
         request = edges.ask_people(
             world, row, decision.asks, expires_in_s=expires_in_s, run_within_s=run_within_s, at_us=at_us
         )
-        held = world.reservations[row.call_id].values()
-        world.waiting[row.agent][row.call_id] = {each.meter: each.amount for each in held}
     return Admitted(
         call=call_record(row),
         decision=decision,

@@ -248,7 +248,7 @@ def cancel(world: World, call_id: str, actor: str, *, message: str, at_us: int) 
 
 
 def replace(world: World, old: CallRow, new_call_id: str, actor: str, *, at_us: int) -> None:
-    """Cancel a call that an approver edits into another one; the caller admits that in the same transaction."""
+    """Cancel a call that an approver edits into another one, which the same transaction admits."""
     if old.state != "awaiting_approval":
         raise RecordChanged(f"the call is {old.state}: it can be edited no more")
     old.replaced_by = new_call_id
@@ -267,7 +267,9 @@ def resolve(
     actual_minor: int | None = None,
     settle_after_s: float | None = None,
 ) -> CallRow:
-    """Settle an unknown call by a person's evidence. "It failed" waits until nothing can arrive any more (M3).
+    """Settle an unknown call by a person's evidence.
+
+    "It failed" waits until nothing can arrive any more (M3).
 
     Raises InvalidArguments for a call that is not unknown or no evidence, TooEarly.
     """
@@ -297,7 +299,7 @@ def resolve(
     safe_us = settled_by_us(world, row, NO_DELAY_DECLARED_S if settle_after_s is None else settle_after_s)
     if at_us < safe_us:
         raise TooEarly(
-            f"it may still have happened; it can be called failed from {from_us(safe_us):%Y-%m-%d %H:%M} UTC on",
+            f"it may still have happened; call it failed from {from_us(safe_us):%Y-%m-%d %H:%M} UTC on",
             retry_at=from_us(safe_us),
         )
     fail(

@@ -60,7 +60,10 @@ def counts_at(desk: Desk, operator: OperatorRecord, asker: Asker) -> bool:
 
 
 def may_answer(asks: Iterable[Ask], operator: OperatorRecord) -> bool:
-    """Say whether a person sits at any desk asked: who does may veto, even where their yes would not count."""
+    """Say whether a person sits at any desk asked.
+
+    Who does may veto, even where their yes would not count.
+    """
     return any(sits_at(ask.desk, operator) for ask in asks)
 
 

@@ -1,7 +1,8 @@
 """Counting anew: a cap or a sum that the policy did not have before sees what its window already saw.
 
-Without it, renaming a cap would fill it up again. It runs in the transaction that activates the policy and gives each
-call that counts a reservation on the new meter, as its admission, its claim and its settlement would have.
+Without it, renaming a cap would fill it up again. It runs in the transaction that activates the policy and
+gives each call that counts a reservation on the new meter, as its admission, its claim and its settlement
+would have.
 """
 
 from __future__ import annotations
@@ -115,14 +116,16 @@ def _count(
     if row.settled_at_us is not None and row.state != "denied":
         for reading, amount in booked_on(new.meters, call, (row.state,)):
             start = booking_start(reading.window, row.settled_at_us, law.policy.timezone)
-            known = outcomes.get((reading.meter, start), (reading, 0))[1]
-            outcomes[reading.meter, start] = (reading, known + amount)
+            so_far = outcomes.get((reading.meter, start), (reading, 0))[1]
+            outcomes[reading.meter, start] = (reading, so_far + amount)
     if row.state not in COUNTING:
         return
     claimed_us = _claimed_us(world, row)
     for reading, amount in _readings(world, law, new, row, call):
         known = world.reservations[row.call_id].get(reading.meter)
-        if known is not None and known.state != "void":  # A void one let go at a claim while the cap was gone.
+        if (
+            known is not None and known.state != "void"
+        ):  # A void one let go at a claim while the cap was gone.
             continue
         start = FLOATING
         if row.state not in UNCLAIMED:
@@ -132,9 +135,7 @@ def _count(
         _reserve(world, row, reading, start, amount)
 
 
-def _readings(
-    world: World, law: Law, new: New, row: CallRow, call: Call
-) -> Iterable[tuple[Reading, int]]:
+def _readings(world: World, law: Law, new: New, row: CallRow, call: Call) -> Iterable[tuple[Reading, int]]:
     for need in world.needs(row.call_id, call).usage:
         if need.cap_id in new.caps:
             yield cap_reading(need, law.cap_digests[need.cap_id]), need.amount
@@ -166,7 +167,9 @@ def _reserve(world: World, row: CallRow, reading: Reading, start: int, amount: i
 
 def _claimed_us(world: World, row: CallRow) -> int:
     """Return the instant of the claim that fixed a call's windows."""
-    claims = [each.started_at_us for each in world.attempts[row.call_id].values() if each.purpose == "execute"]
+    claims = [
+        each.started_at_us for each in world.attempts[row.call_id].values() if each.purpose == "execute"
+    ]
     return max(claims, default=row.admitted_at_us)
 
 

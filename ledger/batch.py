@@ -1,7 +1,7 @@
 """One batch: load the facts of all its commands, plan each in memory, write everything, once.
 
-If anything unforeseen happens the whole batch is rolled back and its commands run one by one, so that one broken
-command never takes its neighbours down. A refusal is nothing unforeseen: it changed nothing.
+If anything unforeseen happens the whole batch is rolled back and its commands run one by one, so that one
+broken command never takes its neighbours down. A refusal is nothing unforeseen: it changed nothing.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def run_jobs(connection: Connection, jobs: Sequence[Job], machine: Machine) -> l
     try:
         with connection.begin():
             return process(Tx(connection), hot, machine)
-    except Exception as broken:  # noqa: BLE001 -- whatever broke the batch, each command gets its own chance
+    except Exception as broken:  # noqa: BLE001 -- whatever broke, its caller must hear of it and the writer must go on
         machine.failed("batch", broken)
         return [_alone(connection, job, machine) for job in jobs]
 
@@ -77,8 +77,7 @@ def process(tx: Tx, jobs: Sequence[HotJob], machine: Machine) -> list[Done]:
     for account in sorted({job.account for job in jobs}):
         places = [place for place, job in enumerate(jobs) if job.account == account]
         commands = [jobs[place].command for place in places]
-        for place, done in zip(places, _of_account(tx, account, commands, machine), strict=True):
-            out[place] = done
+        out.update(zip(places, _of_account(tx, account, commands, machine), strict=True))
     return [out[place] for place in range(len(jobs))]
 
 
@@ -129,7 +128,7 @@ def _alone(connection: Connection, job: Job, machine: Machine) -> Done:
             return process(tx, [job], machine)[0]
     except BursarError as refused:
         error: Exception = refused
-    except Exception as broken:  # noqa: BLE001 -- the caller must hear of it, and the writer must go on
+    except Exception as broken:  # noqa: BLE001 -- whatever broke, its caller must hear of it and the writer must go on
         machine.failed(job.name if isinstance(job, RareJob) else type(job.command).__name__, broken)
         error = _told(broken)
     if isinstance(job, HotJob) and isinstance(job.command, Settlement) and job.command.changes:
@@ -138,7 +137,10 @@ def _alone(connection: Connection, job: Job, machine: Machine) -> Done:
 
 
 def _without_changes(connection: Connection, job: HotJob, error: Exception, machine: Machine) -> Done:
-    """Settle without what the plugin wanted changed: what happened at a provider is recorded whatever else fails."""
+    """Settle without what the plugin wanted changed.
+
+    What happened at a provider is recorded whatever else fails.
+    """
     bare = msgspec.structs.replace(
         job.command,
         changes=(),

@@ -18,7 +18,7 @@ from policy.language import Cap, Mode, Policy, Scope, WindowKind
 
 
 def cap_views(tx: Tx, world: World, at: datetime) -> tuple[CapView, ...]:
-    """Return every cap of the active policy that anything stands against now, and each cap once if nothing does."""
+    """Return each cap wherever anything stands against it now, and once where nothing does."""
     if world.law is None:
         return ()
     out: list[CapView] = []

@@ -1,7 +1,8 @@
 """Caps, purely: reserve at admission, fix at the claim, post, commit or void at the end, adjust afterwards.
 
-M10 to M14 live here. A hold floats until its claim: it counts in whatever window is current (M11). The claim fixes it
-to the window of its instant; from then on the same row is posted, committed or voided, also months later.
+M10 to M14 live here. A hold floats until its claim: it counts in whatever window is current (M11). The claim
+fixes it to the window of its instant; from then on the same row is posted, committed or voided, also months
+later.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ ROLLING = WindowKind.ROLLING
 
 
 def holds_of(world: World, call: Call, decision: Decision) -> list[tuple[Reading, int]]:
-    """Return what a call holds: a reservation per cap that binds it, and what its rules' sums and counts see."""
+    """Return what a call holds.
+
+    A reservation per cap that binds it, and what its rules' sums and counts see.
+    """
     if world.law is None:
         return []
     digests = world.law.cap_digests
@@ -58,7 +62,10 @@ def reading_of(usage: UsageRow) -> Reading:
 
 
 def float_again(world: World, row: CallRow) -> None:
-    """Take a call's holds out of the window of a claim that sent nothing: they count in the current one again."""
+    """Take a call's holds out of the window of a claim that sent nothing.
+
+    They count in the current one again.
+    """
     for held in world.reservations[row.call_id].values():
         if held.state == "held" and held.window_start_us != FLOATING:
             usage = world.usage[held.meter][held.window_start_us]
@@ -150,7 +157,8 @@ def count_outcome(world: World, row: CallRow, call: Call, at_us: int) -> None:
 def usage_of(world: World, reading: Reading, at_us: int, own: CallRow | None) -> Usage:
     """Return what stands against a meter in its window of now, without the call's own hold.
 
-    For a claim, of the floating holds only those admitted before it count (M12): first admitted, first served.
+    For a claim, of the floating holds only those admitted before it count (M12): first admitted, first
+    served.
     """
     if reading.window.kind is WindowKind.CALL or world.law is None:
         return Usage()
@@ -176,7 +184,10 @@ def usage_of(world: World, reading: Reading, at_us: int, own: CallRow | None) ->
 
 
 def _own_in_window(world: World, reading: Reading, own: CallRow, first: int) -> int:
-    """Return what of the window's holds is the call's own: a call that was claimed before and is asked again."""
+    """Return what of the window's holds is the call's own.
+
+    A call that was claimed before and is asked again.
+    """
     mine = world.reservations[own.call_id].get(reading.meter)
     if mine is None or mine.state not in {"held", "committed"} or mine.window_start_us == FLOATING:
         return 0

@@ -1,6 +1,7 @@
 """What the gate and the people's side may tell the ledger to do, and what it answers.
 
-Each command is one transaction under the account's lock. `ledger.ledger.Ledger` takes them; planners decide them.
+Each command is one transaction under the account's lock. `ledger.ledger.Ledger` takes them; planners decide
+them.
 """
 
 from __future__ import annotations

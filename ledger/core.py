@@ -58,7 +58,7 @@ class Core(Struct, frozen=True, kw_only=True):
     clock: Callable[[], datetime]
     wakes: Wakes
 
-    async def hot(self, command: Hot) -> Any:  # noqa: ANN401 -- as the command's own answer
+    async def hot(self, command: Hot) -> Any:  # noqa: ANN401 -- as the driver, the job or the dialect has it
         """Run one hot command."""
         return await self.writer.submit(HotJob(self.account_id, command))
 
@@ -75,7 +75,10 @@ class Core(Struct, frozen=True, kw_only=True):
         return answer
 
     async def plain(self, name: str, work: Callable[[Tx], T]) -> T:
-        """Run one function on the writer without the account's lock: nothing a decision reads, nothing to log."""
+        """Run one function on the writer without the account's lock.
+
+        Nothing a decision reads, nothing to log.
+        """
 
         def run(tx: Tx, _machine: Machine) -> T:
             return work(tx)
@@ -106,9 +109,10 @@ class Core(Struct, frozen=True, kw_only=True):
         return 0 if found is None else int(found[0])
 
     async def wait_changes(self, since: int, timeout_s: float | None = None) -> int:
-        """Wait until the log is longer than `since` and return its length; `since` again once the time is over.
+        """Wait until the log is longer than `since` and return its length.
 
-        Own commits wake at once, other processes' are polled for.
+        Once the time is over the length is `since` still. Own commits wake at once, other processes' are
+        polled for.
         """
         event = self.wakes.event()
         loop = asyncio.get_running_loop()

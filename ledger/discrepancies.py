@@ -1,4 +1,4 @@
-"""Evidence against what is settled, and money that moves afterwards: discrepancies and adjustments (M9, M13, M14)."""
+"""Discrepancies and adjustments: evidence against what is settled, money that moves afterwards (M9, M13)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ledger.world import World
 
 
-def book_earning(  # noqa: PLR0913 -- what an earning is: whose, how much, how real, when
+def book_earning(
     world: World,
     earning_id: str,
     *,
@@ -16,9 +16,10 @@ def book_earning(  # noqa: PLR0913 -- what an earning is: whose, how much, how r
     proof_level: str,
     at_us: int,
 ) -> None:
-    """Book one amount, in the transaction of its revenue event; payments with Bursar's own cards are left out.
+    """Book one amount, in the transaction of its revenue event.
 
-    Gains count for a share once they are as old as its cap's `after`, losses at once.
+    Payments with Bursar's own cards are left out. Gains count for a share once they are as old as its cap's
+    `after`, losses at once.
     """
     world.insert(
         "earnings",

@@ -22,7 +22,7 @@ from policy.model import Ask
 SYSTEM: Final = "system:ledger"
 
 
-class IllegalEdge(AssertionError):
+class IllegalEdge(AssertionError):  # noqa: N818 -- it says what was met
     """A planner asked for an edge that does not exist; nothing was written."""
 
 
@@ -42,7 +42,7 @@ def move(world: World, row: CallRow, state: str, at_us: int) -> None:
     world.change(row)
 
 
-def end_unrun(  # noqa: PLR0913 -- what an end is: which, why, said how, by whom, when
+def end_unrun(
     world: World,
     row: CallRow,
     state: str,
@@ -110,6 +110,9 @@ def ask_people(
     world.ask(request)
     row.approval_id = request.approval_id
     row.run_by_us = None
+    # M17, for later commands of the same batch; a claim or a revoked verdict brings a call back here, too.
+    held = world.reservations[row.call_id].values()
+    world.waiting[row.agent][row.call_id] = {each.meter: each.amount for each in held if each.state == "held"}
     desks: Mapping[str, object] = {
         "op_hash": row.op_hash,
         "desks": [ask.desk.id for ask in asks],

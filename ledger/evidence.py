@@ -19,7 +19,10 @@ OUTBOX_LEASE_S = 60  # How long a sender has before another one tries the same m
 def resolve_discrepancy(
     tx: Tx, world: World, discrepancy_id: str, operator_id: str, *, words: str, at: datetime
 ) -> None:
-    """Close a discrepancy: an owner looked at it and says what it was. Raises RecordMissing, InvalidArguments."""
+    """Close a discrepancy.
+
+    An owner looked at it and says what it was. Raises RecordMissing, InvalidArguments.
+    """
     if not words.strip():
         raise InvalidArguments("say what you found: a discrepancy is not closed in silence", field="words")
     d = discrepancies.c
@@ -35,7 +38,10 @@ def resolve_discrepancy(
 
 
 def take_outbox(tx: Tx, account: str, at: datetime, limit: int) -> list[tuple[str, str, bytes]]:
-    """Lease messages that are due: id, topic, JSON payload. Whoever crashes before `done` leaves them to the next."""
+    """Lease messages that are due.
+
+    Id, topic, JSON payload. Whoever crashes before `done` leaves them to the next.
+    """
     o = outbox.c
     at_us = to_us(at)
     asked = (

@@ -21,6 +21,7 @@ from ledger.times import to_us
 from ledger.world import Effects, World
 
 HASH_BYTES: Final = 32
+NOTHING_USED: Final = 9  # The columns of cap_usage before held, committed and posted.
 
 
 class Sinks(Struct, frozen=True):
@@ -66,11 +67,7 @@ def _usage(tx: Tx, world: World) -> None:
     tx.many_rows(sql.INSERT_RESERVATIONS, [astuple(row) for row in world.new_reservations.values()])
     _update(tx, sql.UPDATE_RESERVATIONS, world.dirty_reservations.values())
     # A row that was not met while loading may exist all the same: it is made empty, then everything is added.
-    fresh = [
-        (row.account_id, row.meter, row.window_start_us, row.cap_id, row.scope, row.scope_key, row.unit)
-        + (row.mode, row.window, 0, 0, 0)
-        for row in world.new_usage
-    ]
+    fresh = [(*astuple(row)[:NOTHING_USED], 0, 0, 0) for row in world.new_usage]
     tx.many_rows(sql.INSERT_USAGE, fresh)
     moved = [
         {

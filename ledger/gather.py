@@ -1,4 +1,4 @@
-"""The facts a decision rests on, gathered from a World: one function for admission, claim and preview alike."""
+"""The facts a decision rests on: one function gathers them for admission, claim and preview alike."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def gather(
         missing=process.missing.get(provider, ()),
         claiming=own is not None,
         usage=_usage(world, call, needs, at_us, own),
-        earned={need.cap_id: earned_of(world, need, at_us) for need in needs.earned},
+        earned={need.cap_id: earned_of(world, need) for need in needs.earned},
         sums=_readings(world, needs.sums, at_us, own),
         counts=_readings(world, needs.counts, at_us, own),
         payee_known=_payee_known(world, call) if needs.payee_known else None,
@@ -69,7 +69,7 @@ def all_live(world: World, at_us: int) -> bool:
     return all(beat.live_spend for beat in world.processes if beat.beat_at_us > at_us - BEAT_LIVES_US)
 
 
-def earned_of(world: World, need: EarnedNeed, at_us: int) -> int:
+def earned_of(world: World, need: EarnedNeed) -> int:
     """Return what was earned (M15): gains once they are old enough, losses at once."""
     project = "" if need.scope is Scope.ACCOUNT else need.scope_key
     return world.earned.get((project, need.currency, need.mode, need.after_s), 0)

@@ -1,7 +1,8 @@
 """Triggers that hold what the module promises even against a statement written by hand.
 
 - The log only grows: no UPDATE, DELETE, REPLACE or (PostgreSQL) TRUNCATE. A payload may be emptied once.
-- A call moves along legal edges only, its version by one each time; what an approver answered for never changes.
+- A call moves along legal edges only, its version by one each time.
+- What an approver answered for never changes.
 - Calls, keys, verdicts and adjustments are never deleted.
 
 A superuser can drop triggers; that is what signed checkpoints are for. Rebuilding a table on SQLite drops its
@@ -120,15 +121,19 @@ REFUSALS: Final[tuple[tuple[str, str, str, str], ...]] = (
     (
         "tool_calls",
         "settled",
-        f"OLD.settled_at_us IS NOT NULL AND ({_differs(('settled_at_us', 'actual_minor', 'result'))}) "
-        f"AND NOT {_ERASED}",
+        (
+            f"OLD.settled_at_us IS NOT NULL AND ({_differs(('settled_at_us', 'actual_minor', 'result'))}) "
+            f"AND NOT {_ERASED}"
+        ),
         "a terminal call never changes",
     ),
     (
         "idempotency",
         "frozen",
-        f"({_differs(('agent', 'tool', 'key', 'call_id'))}) OR (NEW.fingerprint <> OLD.fingerprint "
-        "AND NEW.fingerprint <> '')",
+        (
+            f"({_differs(('agent', 'tool', 'key', 'call_id'))}) OR (NEW.fingerprint <> OLD.fingerprint "
+            "AND NEW.fingerprint <> '')"
+        ),
         "a key names one intention for ever",
     ),
     (
@@ -146,8 +151,10 @@ REFUSALS: Final[tuple[tuple[str, str, str, str], ...]] = (
     (
         "audit_payload",
         "erase",
-        "NOT (OLD.body IS NOT NULL AND NEW.body IS NULL AND NEW.salt IS NULL "
-        "AND NEW.erased_by IS NOT NULL AND NEW.seq = OLD.seq AND NEW.account_id = OLD.account_id)",
+        (
+            "NOT (OLD.body IS NOT NULL AND NEW.body IS NULL AND NEW.salt IS NULL "
+            "AND NEW.erased_by IS NOT NULL AND NEW.seq = OLD.seq AND NEW.account_id = OLD.account_id)"
+        ),
         "a payload can only be erased",
     ),
 )
@@ -205,8 +212,10 @@ def _sqlite_trigger(name: str, event: str, condition: str, said: str) -> list[st
 
 def _postgres(made: frozenset[str]) -> list[str]:
     out = [
-        "CREATE OR REPLACE FUNCTION bursar_refuse() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION '%', TG_ARGV[0] USING ERRCODE = 'check_violation'; END $$"
+        (
+            "CREATE OR REPLACE FUNCTION bursar_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION '%', TG_ARGV[0] USING ERRCODE = 'check_violation'; END $$"
+        )
     ]
     for table, name, condition, said in REFUSALS:
         out += _postgres_trigger(f"guard_{table}_{name}", _update(table, name), f"WHEN ({condition})", said)
@@ -224,6 +233,8 @@ def _postgres_trigger(name: str, event: str, condition: str, said: str) -> list[
     each = "STATEMENT" if event.startswith("TRUNCATE") else "ROW"
     return [
         f"DROP TRIGGER IF EXISTS {name} ON {table}",
-        f"CREATE TRIGGER {name} BEFORE {event} FOR EACH {each} {condition} "
-        f"EXECUTE FUNCTION bursar_refuse('{said}')",
+        (
+            f"CREATE TRIGGER {name} BEFORE {event} FOR EACH {each} {condition} "
+            f"EXECUTE FUNCTION bursar_refuse('{said}')"
+        ),
     ]

@@ -1,7 +1,7 @@
 """Accounts, projects, runs, agents, enforcers: rare commands, each one function in one transaction.
 
-Each writes its rows, says so in the log, and raises `house_version` where a decision could come out otherwise, so that
-every process reads the house again.
+Each writes its rows, says so in the log, and raises `house_version` where a decision could come out
+otherwise, so that every process reads the house again.
 """
 
 from __future__ import annotations
@@ -136,7 +136,10 @@ def need_run(tx: Tx, world: World, run_id: str) -> RunRecord:
 
 
 def standing_run(tx: Tx, world: World, project: str, at: datetime) -> RunRecord:
-    """Return the project's standing run of today, closing yesterday's: it changes at midnight in the policy's zone."""
+    """Return the project's standing run of today, closing yesterday's.
+
+    It changes at midnight in the policy's zone.
+    """
     open_one = select(h.runs).where(
         h.runs.c.account_id == world.account_id,
         h.runs.c.project == project,
@@ -162,7 +165,7 @@ def midnight(world: World, at: datetime) -> datetime:
 # --- agents and enforcers --------------------------------------------------------------------------------
 
 
-def add_agent(
+def add_agent(  # noqa: PLR0913 -- all of them are what it is, by name
     tx: Tx,
     world: World,
     *,

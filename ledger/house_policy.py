@@ -10,7 +10,6 @@ from sqlalchemy import insert, select, update
 
 from ledger import schema_house as h
 from ledger import statements as sql
-from ledger.backfill import count_anew
 from ledger.audit.house_kinds import (
     PluginAccepted,
     PolicyActivated,
@@ -20,6 +19,7 @@ from ledger.audit.house_kinds import (
     ProcessStarted,
     ProcessStopped,
 )
+from ledger.backfill import count_anew
 from ledger.engines.tx import Tx
 from ledger.gather import STRICTNESS
 from ledger.house import changed
@@ -45,8 +45,8 @@ def activate(
 ) -> tuple[Activation, Law | None]:
     """Make a loaded policy the account's active one, or a candidate while live spending is at stake.
 
-    While the active or the new file has `live_spend.enabled`, only an owner who has seen it (`accept`) activates it.
-    Raises PolicyError for a text that does not load. Returns the new law where it changed.
+    While the active or the new file has `live_spend.enabled`, only an owner who has seen it (`accept`)
+    activates it. Raises PolicyError for a text that does not load. Returns the new law where it changed.
     """
     digest = sha256(text.encode()).hexdigest()
     current = None if world.law is None else world.law.policy
@@ -117,7 +117,7 @@ def candidate_text(tx: Tx, world: World, digest: str) -> tuple[str, str]:
 # --- postures --------------------------------------------------------------------------------------------
 
 
-def set_posture(
+def set_posture(  # noqa: PLR0913 -- all of them are what it is, by name
     tx: Tx,
     world: World,
     scope: str,
@@ -161,7 +161,8 @@ def in_flight(tx: Tx, world: World, scope: str, scope_key: str) -> tuple[CallRow
     """Return the calls of a scope that are executing or unknown: nothing recalls them."""
     column = {"project": "project", "agent": "agent", "provider": "provider"}.get(scope)
     asked = select(tool_calls).where(
-        tool_calls.c.account_id == world.account_id, tool_calls.c.state.in_(("executing", "unknown")),
+        tool_calls.c.account_id == world.account_id,
+        tool_calls.c.state.in_(("executing", "unknown")),
         tool_calls.c.settled_at_us.is_(None),
     )
     if column is not None:

@@ -1,4 +1,4 @@
-"""The policy as the ledger knows it: three functions handed in by bootstrap, and the loaded texts by their hash.
+"""The policy as the ledger knows it: three functions handed in, and the loaded texts by their hash.
 
 The ledger never imports `policy.decide` or `policy.load`: whoever opens it says who judges.
 """
@@ -41,7 +41,7 @@ class PolicyBook:
         self._laws: dict[str, Law] = {}
 
     def law(self, sha256: str, text: Callable[[], tuple[str, str]]) -> Law:
-        """Return the policy of that hash; `text` fetches its text and file name where it is not loaded yet."""
+        """Return the policy of that hash; `text` fetches text and file name of one not loaded yet."""
         found = self._laws.get(sha256)
         if found is None:
             found = law_of(self.judge.load(*text()))

@@ -84,8 +84,8 @@ class Ledger(CallSide, PeopleSide, HouseSide, ReadSide, AuditSide, RevenueSide, 
     async def admit(self, command: Admission) -> Admitted:
         """Decide and admit one call, in one transaction (step 2).
 
-        Raises Busy, KeyMissing, KeyConflict, ScopeMismatch, RunClosed, RecordMissing, RecordChanged, Unavailable:
-        nothing was admitted then, and no key was claimed.
+        Raises Busy, KeyMissing, KeyConflict, ScopeMismatch, RunClosed, RecordMissing, RecordChanged,
+        Unavailable: nothing was admitted then, and no key was claimed.
         """
         answer: Admitted = await self._core.hot(command)
         return answer
@@ -140,7 +140,8 @@ async def open_ledger(
     """Open the ledger at `sqlite:///FILE` or `postgresql://...`.
 
     `account_id` may be left out where the database holds one account. `ids` makes a fresh id for a prefix.
-    Raises ConfigurationError for a wrong revision or no account, LockHeld where another process writes the file.
+    Raises ConfigurationError for a wrong revision or no account, LockHeld where another process writes the
+    file.
     """
     address = make_url(url)
     machine = machine_of(judge, ids, failed=failed)
@@ -188,7 +189,7 @@ def _ready(connection: Connection, account_id: str | None) -> str:
     ]
     if account_id is None and len(accounts) == 1:
         return str(accounts[0])
-    if account_id not in accounts:
+    if account_id is None or account_id not in accounts:
         raise ConfigurationError(
             f"there is no account {account_id!r} in this ledger; make one with `bursar init`"
         )

@@ -95,7 +95,7 @@ def read_house(tx: Tx, account: str, version: int) -> House:
         agents={agent.name: agent for agent in agents},
         operators={operator.operator_id: operator for operator in operators},
         postures={(row[1], row[2]): Posture(row[3]) for row in postures},
-        accepted=dict(tx.rows(sql.ACCEPTED, account=account)),  # type: ignore[arg-type]  # rows of two texts
+        accepted=dict(tx.rows(sql.ACCEPTED, account=account)),
     )
 
 
@@ -169,7 +169,7 @@ class Wanted(Struct):
 
 
 def want_facts(world: World, want: Wanted, call_id: str, call: Call, at_us: int, *, claims: bool) -> None:
-    """Note what deciding one call needs; `claims` where it holds already and the order of holds matters (M12)."""
+    """Note what deciding one call needs; `claims` where the order of holds matters (M12)."""
     if world.law is None:
         return
     needs = world.needs(call_id, call)
@@ -197,7 +197,7 @@ def readings_of(world: World, call: Call, needs: Needs) -> list[Reading]:
         return []
     digests = world.law.cap_digests
     caps = [cap_reading(need, digests[need.cap_id]) for need in needs.usage]
-    rules = [rule_reading(need) for need in (*needs.sums, *needs.counts)]
+    rules = [rule_reading(need) for need in needs.sums] + [rule_reading(need) for need in needs.counts]
     booked = [reading for reading, _ in booked_on(world.law.rule_meters, call, None)]
     return caps + rules + booked
 

@@ -35,9 +35,10 @@ async def make_ledger(
     ids: Callable[[str], str],
     at: datetime,
 ) -> None:
-    """Make the tables where there are none, and an account with its log; an account that is there stays as it is.
+    """Make the tables where there are none, and an account with its log.
 
-    `instance_id` is also kept beside the signing key: another one there shows a clone (M33).
+    An account that is there stays as it is. `instance_id` is also kept beside the signing key: another one
+    there shows a clone (M33).
     """
     machine = machine_of(judge, ids)
 

@@ -1,8 +1,8 @@
 """What is counted together: one meter per cap (or rule with a sum), scope, unit and mode; and its windows.
 
-A meter's name is what usage and reservations are keyed by and what the audit log moves. A cap's name carries a
-digest of its definition without its limit: changing the limit goes on with what was counted, changing what the cap
-speaks of starts a new meter, which activation fills from the calls of its window (`ledger.backfill`).
+A meter's name is what usage and reservations are keyed by and what the audit log moves. A cap's name carries
+a digest of its definition without its limit: changing the limit goes on with what was counted, changing what
+the cap speaks of starts a new meter, which activation fills from the calls of its window (`ledger.backfill`).
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def booked_on(
     return out
 
 
-def scope_key(scope: Scope, call: Call) -> str:
+def scope_key(scope: Scope, call: Call) -> str:  # noqa: PLR0911 -- one line for each way it can end
     """Return what a scope's meter is kept for with this call, as the judge names it too."""
     match scope:
         case Scope.ACCOUNT:
@@ -177,7 +177,7 @@ def booking_start(window: Window, at_us: int, timezone: str) -> int:
 
 
 def reading_start(window: Window, at_us: int, timezone: str) -> int:
-    """Return the first window_start_us that counts at `at_us`; for calendar windows and runs also the only one."""
+    """Return the first window_start_us that counts at `at_us`: the only one but for rolling windows."""
     if window.kind is WindowKind.ROLLING:
         size = windows.bucket_s(window.seconds) * SECOND_US
         return (at_us - window.seconds * SECOND_US) // size * size

@@ -1,4 +1,4 @@
-"""Operators, their links and sessions, and the brake on guessed passwords: rare commands, one transaction each.
+"""Operators, their links and sessions, and the brake on guessed passwords: rare commands.
 
 Passwords and links arrive hashed; the hashing is the console's and the command line's business.
 """
@@ -86,9 +86,10 @@ def change_operator(
     role: Role | None = None,
     active: bool | None = None,
 ) -> OperatorRecord:
-    """Give another role, disable, or let in again. Their verdicts not yet claimed count as what they are now (M27).
+    """Give another role, disable, or let in again.
 
-    Raises ConfigurationError where no active owner would be left.
+    Verdicts not yet claimed count as what their giver is now (M27). Raises ConfigurationError where no active
+    owner would be left.
     """
     operator = need_operator(world, operator_id)
     new = msgspec.structs.replace(

@@ -1,7 +1,7 @@
 """The audit of reads: queued, never waited for, and never lost in silence (M36).
 
-Entries gather in memory for at most half a second and go to the log together. A full queue makes its caller wait. A
-crash loses what had gathered; the next start says so with a `gap` entry (`reads.lost`).
+Entries gather in memory for at most half a second and go to the log together. A full queue makes its caller
+wait. A crash loses what had gathered; the next start says so with a `gap` entry (`reads.lost`).
 """
 
 from __future__ import annotations

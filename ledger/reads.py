@@ -1,6 +1,7 @@
 """Queries for people and tools: pages by key, on readers that never wait for the writer.
 
-A page's key is the place of its last row, so the thousandth page costs what the first did; nothing counts tables.
+A page's key is the place of its last row, so the thousandth page costs what the first did; nothing counts
+tables.
 """
 
 from __future__ import annotations

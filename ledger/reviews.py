@@ -17,7 +17,7 @@ from ledger.world import World
 from policy.errors import PolicyDenied, RecordChanged, RecordMissing
 
 
-def open_review(  # noqa: PLR0913 -- what a review is: of what, whose, in which run, by which call
+def open_review(  # noqa: PLR0913 -- all of them are what it is, by name
     world: World,
     review_id: str,
     *,
@@ -59,7 +59,8 @@ def answer_review(
 ) -> ReviewRecord:
     """Give an owner's judgement, once.
 
-    Raises RecordMissing, RecordChanged where it was given already, PolicyDenied for anybody but an active owner.
+    Raises RecordMissing, RecordChanged where it was given already, PolicyDenied for anybody but an active
+    owner.
     """
     person = need_operator(world, operator)
     if not person.active or person.role is not Role.OWNER:

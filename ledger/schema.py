@@ -1,8 +1,9 @@
-"""Every table of the ledger, as SQLAlchemy Core declares it; `migrations/` builds the same, and a test compares them.
+"""The tables of calls, caps and answers, as SQLAlchemy Core declares them; `migrations/` builds the same.
 
-Conventions: `account_id` leads every key. Instants are `*_us`, microseconds since 1970 in UTC; amounts `*_minor`;
-flags 0 or 1; hashes hex text, except in the log, where they are 32 raw bytes. Only integers, text and bytes are
-stored, so both drivers give back what was put in. A column is named like the audit fact that sets it.
+Conventions: `account_id` leads every key. Instants are `*_us`, microseconds since 1970 in UTC; amounts
+`*_minor`; flags 0 or 1; hashes hex text, except in the log, where they are 32 raw bytes. Only integers, text
+and bytes are stored, so both drivers give back what was put in. A column is named like the audit fact that
+sets it.
 """
 
 from __future__ import annotations
@@ -50,19 +51,19 @@ OPEN_STATES: Final = ("awaiting_approval", "queued", "executing", "unknown")
 
 
 def words(name: str, *, key: bool = False, null: bool = False) -> Column[str]:
-    """A text column."""
+    """Declare a text column."""
     return Column(name, Text, primary_key=key, nullable=null)
 
 
 def number(name: str, *, key: bool = False, null: bool = False, default: int | None = None) -> Column[int]:
-    """A 64 bit integer column."""
+    """Declare a 64 bit integer column."""
     given = None if default is None else text(str(default))
     # Without autoincrement=False a single integer in a key would become SQLite's rowid.
     return Column(name, Int, primary_key=key, nullable=null, server_default=given, autoincrement=False)
 
 
 def raw(name: str, *, null: bool = False) -> Column[bytes]:
-    """A bytes column."""
+    """Declare a bytes column."""
     return Column(name, LargeBinary, nullable=null)
 
 
@@ -78,10 +79,16 @@ def account_table(
     rowid: bool = True,
     key: tuple[str, ...] = (),
 ) -> Table:
-    """Declare a STRICT table whose key begins with account_id; `key` where it is not in the columns' order."""
+    """Declare a STRICT table whose key begins with account_id; `key` where its order is not the columns'."""
     first = words("account_id", key=not key)
     keys = (PrimaryKeyConstraint(*key),) if key else ()
     return Table(name, METADATA, first, *parts, *keys, sqlite_strict=True, sqlite_with_rowid=rowid)
+
+
+def indexed(name: str, table: Table, columns: str, *, where: str | None = None) -> None:
+    """Declare an index, of some rows only where a condition is given."""
+    some = None if where is None else text(where)
+    Index(name, *(table.c[column] for column in columns.split()), sqlite_where=some, postgresql_where=some)
 
 
 def of_call(column: str = "call_id") -> ForeignKeyConstraint:
@@ -160,54 +167,20 @@ tool_calls: Final = account_table(
     one_of("state", CALL_STATES),
     CheckConstraint("amount_minor IS NULL OR amount_minor >= 0", name="amount"),
 )
-Index("ix_tool_calls_history", tool_calls.c.account_id, tool_calls.c.ordinal)
-Index("ix_tool_calls_agent", tool_calls.c.account_id, tool_calls.c.agent, tool_calls.c.ordinal)
-Index("ix_tool_calls_run", tool_calls.c.account_id, tool_calls.c.run_id, tool_calls.c.ordinal)
-_OPEN = text("settled_at_us IS NULL")  # Open calls: SQLite uses a partial index only where its very words stand.
-Index(
-    "ix_tool_calls_open",
-    tool_calls.c.account_id,
-    tool_calls.c.state,
-    tool_calls.c.agent,
-    tool_calls.c.ordinal,
-    sqlite_where=_OPEN,
-    postgresql_where=_OPEN,
-)
-_TWIN = text("twin_until_us > 0")
-Index(
-    "ix_tool_calls_twin",
-    tool_calls.c.account_id,
-    tool_calls.c.twin_key,
-    tool_calls.c.twin_until_us,
-    sqlite_where=_TWIN,
-    postgresql_where=_TWIN,
-)
-_SAME = text("same_until_us > 0")
-Index(
-    "ix_tool_calls_same",
-    tool_calls.c.account_id,
-    tool_calls.c.fingerprint,
-    tool_calls.c.same_until_us,
-    sqlite_where=_SAME,
-    postgresql_where=_SAME,
-)
-_SETTLED = text("settled_at_us IS NOT NULL")
-Index(
-    "ix_tool_calls_settled",
-    tool_calls.c.account_id,
-    tool_calls.c.settled_at_us,
-    sqlite_where=_SETTLED,
-    postgresql_where=_SETTLED,
-)
-_REF = text("provider_ref IS NOT NULL")
-Index(
-    "ix_tool_calls_provider_ref",
-    tool_calls.c.account_id,
-    tool_calls.c.provider,
-    tool_calls.c.provider_ref,
-    sqlite_where=_REF,
-    postgresql_where=_REF,
-)
+indexed("ix_tool_calls_history", tool_calls, "account_id ordinal")
+indexed("ix_tool_calls_agent", tool_calls, "account_id agent ordinal")
+indexed("ix_tool_calls_run", tool_calls, "account_id run_id ordinal")
+# Open calls. SQLite uses a partial index only where the query says its very words.
+_OPEN = "settled_at_us IS NULL"
+indexed("ix_tool_calls_open", tool_calls, "account_id state agent ordinal", where=_OPEN)
+_TWIN = "twin_until_us > 0"
+indexed("ix_tool_calls_twin", tool_calls, "account_id twin_key twin_until_us", where=_TWIN)
+_SAME = "same_until_us > 0"
+indexed("ix_tool_calls_same", tool_calls, "account_id fingerprint same_until_us", where=_SAME)
+_SETTLED = "settled_at_us IS NOT NULL"
+indexed("ix_tool_calls_settled", tool_calls, "account_id settled_at_us", where=_SETTLED)
+_REF = "provider_ref IS NOT NULL"
+indexed("ix_tool_calls_provider_ref", tool_calls, "account_id provider provider_ref", where=_REF)
 
 idempotency: Final = account_table(
     "idempotency",
@@ -278,15 +251,8 @@ reservations: Final = account_table(
     # With a rowid: without one SQLite prefers the key's first column to the index of what floats.
     rowid=True,
 )
-_FLOATING = text("state = 'held' AND window_start_us = -1")
-Index(
-    "ix_reservations_floating",
-    reservations.c.account_id,
-    reservations.c.meter,
-    reservations.c.ordinal,
-    sqlite_where=_FLOATING,
-    postgresql_where=_FLOATING,
-)
+_FLOATING = "state = 'held' AND window_start_us = -1"
+indexed("ix_reservations_floating", reservations, "account_id meter ordinal", where=_FLOATING)
 
 adjustments: Final = account_table(
     "adjustments",
@@ -327,14 +293,7 @@ earnings: Final = account_table(
     words("proof_level"),
     number("booked_at_us"),
 )
-Index(
-    "ix_earnings_sum",
-    earnings.c.account_id,
-    earnings.c.currency,
-    earnings.c.mode,
-    earnings.c.project,
-    earnings.c.booked_at_us,
-)
+indexed("ix_earnings_sum", earnings, "account_id currency mode project booked_at_us")
 
 known_payees: Final = account_table(
     "known_payees",
@@ -366,16 +325,9 @@ approvals: Final = account_table(
         ("pending", "approved", "consumed", "denied", "expired", "superseded", "withdrawn", "revoked"),
     ),
 )
-Index("ix_approvals_call", approvals.c.account_id, approvals.c.call_id)
-_PENDING = text("state = 'pending'")
-Index(
-    "ix_approvals_due",
-    approvals.c.account_id,
-    approvals.c.expires_at_us,
-    approvals.c.approval_id,
-    sqlite_where=_PENDING,
-    postgresql_where=_PENDING,
-)
+indexed("ix_approvals_call", approvals, "account_id call_id")
+_PENDING = "state = 'pending'"
+indexed("ix_approvals_due", approvals, "account_id expires_at_us approval_id", where=_PENDING)
 
 verdicts: Final = account_table(
     "verdicts",
@@ -391,7 +343,7 @@ verdicts: Final = account_table(
     number("revoked_at_us", null=True),
     one_of("verdict", ("approve", "deny", "comment")),
 )
-Index("ix_verdicts_call", verdicts.c.account_id, verdicts.c.call_id)
+indexed("ix_verdicts_call", verdicts, "account_id call_id")
 
 reviews: Final = account_table(
     "reviews",
@@ -410,8 +362,8 @@ reviews: Final = account_table(
     number("submitted_at_us"),
     one_of("state", ("waiting", "approved", "changes_asked", "rejected")),
 )
-Index("ix_reviews_state", reviews.c.account_id, reviews.c.state, reviews.c.submitted_at_us)
-Index("ix_reviews_subject", reviews.c.account_id, reviews.c.subject_type, reviews.c.subject_id)
+indexed("ix_reviews_state", reviews, "account_id state submitted_at_us")
+indexed("ix_reviews_subject", reviews, "account_id subject_type subject_id")
 
 outbox: Final = account_table(
     "outbox",
@@ -423,5 +375,5 @@ outbox: Final = account_table(
     number("lease_until_us"),
     number("done_at_us", null=True),
 )
-_DUE = text("done_at_us IS NULL")
-Index("ix_outbox_due", outbox.c.account_id, outbox.c.due_at_us, sqlite_where=_DUE, postgresql_where=_DUE)
+_DUE = "done_at_us IS NULL"
+indexed("ix_outbox_due", outbox, "account_id due_at_us", where=_DUE)

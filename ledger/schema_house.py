@@ -1,4 +1,4 @@
-"""The tables of who and what may: accounts, projects, runs, agents, operators, policies, postures, processes."""
+"""The tables of who and what may: accounts, projects, runs, agents, operators, policies, postures."""
 
 from __future__ import annotations
 

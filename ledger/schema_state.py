@@ -59,7 +59,8 @@ def check_head(connection: Connection) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
     if found in known:
         raise ConfigurationError(
-            f"the ledger's tables are at revision {found}, this program needs {wanted}; run `bursar ledger upgrade`"
+            f"the ledger's tables are at revision {found}, this program needs {wanted}; "
+            "run `bursar ledger upgrade`"
         )
     raise ConfigurationError(
         f"the ledger's tables are at revision {found}, which this older program does not know; "

@@ -1,7 +1,8 @@
 """Settlement, purely: what an attempt's end makes of its call (step 6), and what late evidence makes of it.
 
-The cautious reading wins: M1 never back to the queue after a doubt, M2 a refusal after a doubt is not a refusal,
-M4 the same account answers, M9 evidence against a terminal state changes no state, M13 an overrun is posted whole.
+The cautious reading wins: M1 never back to the queue after a doubt, M2 a refusal after a doubt is no refusal,
+M4 the same account answers, M9 evidence against a terminal state changes no state, M13 an overrun is posted
+whole.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def _success(world: World, command: Settlement, row: CallRow, at_us: int) -> Set
         said = f"{actual} was taken where {row.currency} was approved"
         return _doubt(world, command, row, "currency_changed", said, at_us)
     if row.state == "executing" and command.lease_token != row.lease_token:
-        # Late word of an earlier attempt while another runs: the effect is there, so it is this call's success.
+        # Late word of an earlier attempt while another runs: the effect is there, so it is this call's
+        # success.
         row.lease_token += 1
     minor = None if actual is None else actual.minor_units
     _take_answer(command, row)
@@ -139,7 +141,7 @@ def _failed(world: World, command: Settlement, row: CallRow, at_us: int) -> Sett
 
 
 def _unsent(world: World, command: Settlement, row: CallRow, attempt: AttemptRow, at_us: int) -> Settled:
-    """Put a call back, while every attempt of it is provably unsent (M1); a person's has one attempt (M29)."""
+    """Put a call back while every attempt of it is provably unsent (M1); a person's has one (M29)."""
     attempt.maybe_sent = 0
     world.change_attempt(attempt)
     row.maybe_sent = int(bool(_sent(world, row)))
@@ -232,7 +234,7 @@ def _against_the_end(world: World, command: Settlement, row: CallRow, at_us: int
     """Compare late evidence with a call that has ended: a contradiction changes no state (M9)."""
     if command.outcome is not Outcome.SUCCEEDED or row.state == "succeeded":
         return Settled(call=call_record(row), applied=False)
-    if row.state == "queued" or row.state == "awaiting_approval":
+    if row.state in {"queued", "awaiting_approval"}:
         # An effect without a claim: somebody else did it, or a backup was restored. No edge leads there.
         found = contradict(world, row, command, "effect_without_claim", at_us)
         return Settled(call=call_record(row), applied=False, discrepancy=found)

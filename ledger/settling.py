@@ -31,7 +31,7 @@ def settle_local(world: World, row: CallRow, command: Admission, changed: Change
     world.apply(row, changed.changes, command.at)
 
 
-def succeed(
+def succeed(  # noqa: PLR0913 -- all of them are what it is, by name
     world: World,
     row: CallRow,
     *,
@@ -60,7 +60,7 @@ def succeed(
     log_settled(world, row, proof, actor, at_us, evidence)
 
 
-def fail(
+def fail(  # noqa: PLR0913 -- all of them are what it is, by name
     world: World,
     row: CallRow,
     *,

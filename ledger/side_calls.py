@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 
 from ledger import answering, house, sweeping
 from ledger.admission import plan_admission
@@ -156,8 +156,8 @@ class CallSide:
     ) -> Admitted:
         """Cancel a waiting call and admit its edited twin, approved by the editor, in one transaction (M28).
 
-        The requester is then the agent and the editor, so the editor's approval alone suffices only where a desk
-        says `allow_self: true`. `op_hash` is the old call's, as it was shown.
+        The requester is then the agent and the editor, so the editor's approval alone suffices only where a
+        desk says `allow_self: true`. `op_hash` is the old call's, as it was shown.
         """
         sources = self._core.machine.sources
 
@@ -201,17 +201,22 @@ class CallSide:
     # --- work --------------------------------------------------------------------------------------------
 
     async def runnable(self, limit: int = 100) -> tuple[str, ...]:
-        """Return queued calls for the dispatcher, oldest first; outside tools' calls are their enforcers' to claim."""
+        """Return queued calls, oldest first, without those that are an enforcer's to claim."""
         return await self._ids("queued", limit, mine=tool_calls.c.enforcer_id.is_(None))
 
     async def unknowns(self, limit: int = 100) -> tuple[str, ...]:
         """Return unknown calls to reconcile, oldest first."""
         return await self._ids("unknown", limit, mine=tool_calls.c.enforcer_id.is_(None))
 
-    async def _ids(self, state: str, limit: int, *, mine: object) -> tuple[str, ...]:
+    async def _ids(self, state: str, limit: int, *, mine: ColumnElement[bool]) -> tuple[str, ...]:
         asked = (
             select(tool_calls.c.call_id)
-            .where(tool_calls.c.account_id == self._core.account_id, tool_calls.c.state == state, tool_calls.c.settled_at_us.is_(None), mine)  # type: ignore[arg-type]  # a column expression
+            .where(
+                tool_calls.c.account_id == self._core.account_id,
+                tool_calls.c.state == state,
+                tool_calls.c.settled_at_us.is_(None),
+                mine,
+            )
             .order_by(tool_calls.c.ordinal)
             .limit(limit)
         )

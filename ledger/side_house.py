@@ -28,6 +28,7 @@ from ledger.records import (
     RunRecord,
 )
 from ledger.rows import call_record
+from ledger.times import to_us
 from ledger.world import World
 from policy.errors import PolicyDenied, RecordMissing
 from policy.language import Posture
@@ -106,7 +107,7 @@ class HouseSide:
 
     # --- agents and enforcers ----------------------------------------------------------------------------
 
-    async def add_agent(
+    async def add_agent(  # noqa: PLR0913 -- all of them are what it is, by name
         self,
         *,
         name: str,
@@ -159,7 +160,10 @@ class HouseSide:
         return tuple(agent_record(tuple(row)) for row in rows)
 
     async def agent_by_token(self, token_sha256: str) -> AgentRecord | None:
-        """Return the agent a token opens, also a revoked or expired one: the caller says why it is refused."""
+        """Return the agent a token opens, also a revoked or expired one.
+
+        The caller says why it is refused.
+        """
         asked = select(h.agents).where(
             h.agents.c.account_id == self._core.account_id, h.agents.c.token_sha256 == token_sha256
         )
@@ -171,7 +175,7 @@ class HouseSide:
         asked = (
             update(h.agents)
             .where(h.agents.c.account_id == self._core.account_id, h.agents.c.name == agent)
-            .values(last_seen_at_us=house.to_us(at))
+            .values(last_seen_at_us=to_us(at))
         )
         await self._core.plain("touch", lambda tx: tx.connection.execute(asked))
 
@@ -210,7 +214,10 @@ class HouseSide:
     # --- policies ----------------------------------------------------------------------------------------
 
     async def activate(self, text: str, file: str, *, by: str, at: datetime) -> Activation:
-        """Make a text the active policy, or a candidate where live spending is at stake. Raises PolicyError."""
+        """Make a text the active policy, or a candidate where live spending is at stake.
+
+        Raises PolicyError.
+        """
         return await self._core.rare(
             "activate", lambda tx, world: house_policy.activate(tx, world, text, file, by, at)[0]
         )
@@ -258,7 +265,10 @@ class HouseSide:
     async def set_posture(
         self, scope: str, key: str, posture: Posture, *, because: str, by: str, at: datetime
     ) -> tuple[CallRecord, ...]:
-        """Move a posture and return what is in flight under it. Raises PolicyDenied (an owner loosens, with a reason)."""
+        """Move a posture and return what is in flight under it.
+
+        Raises PolicyDenied (an owner loosens, with a reason).
+        """
 
         def work(tx: Tx, world: World) -> tuple[CallRecord, ...]:
             rows = house_policy.set_posture(

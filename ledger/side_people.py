@@ -69,7 +69,10 @@ class PeopleSide:
     async def change_operator(
         self, operator: str, *, by: str, at: datetime, role: Role | None = None, active: bool | None = None
     ) -> OperatorRecord:
-        """Give another role, disable, or let in again. Raises ConfigurationError for the last active owner."""
+        """Give another role, disable, or let in again.
+
+        Raises ConfigurationError for the last active owner.
+        """
         return await self._core.rare(
             "change_operator",
             lambda tx, world: people.change_operator(
@@ -109,7 +112,7 @@ class PeopleSide:
         address: str = "",
         session: str = "",
     ) -> None:
-        """Say in the log that somebody signed in, stepped up, or was refused; `session` is a hash, never the key."""
+        """Say in the log who signed in, stepped up, or was refused; `session` is a hash, never the key."""
 
         def work(_tx: Tx, world: World) -> None:
             people.signed_in(world, outcome, at, operator_id=operator_id, address=address, session=session)

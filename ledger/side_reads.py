@@ -68,7 +68,10 @@ class ReadSide:
         return await self._core.read(lambda tx: reads.calls(tx, self._core.account_id, chosen, after, limit))
 
     async def stored(self, agent: str, tool: str, key: str, fingerprint: str) -> CallRecord | None:
-        """Return the call that a key and the same intention already made, or None. Raises KeyConflict (M24)."""
+        """Return the call that a key and the same intention already made, or None.
+
+        Raises KeyConflict (M24).
+        """
         found = await self._core.read(
             lambda tx: reads.stored_call(tx, self._core.account_id, agent, tool, key)
         )
@@ -79,7 +82,10 @@ class ReadSide:
         return found[0]
 
     async def timeline(self, call_id: str) -> Timeline:
-        """Return everything about one call: attempts, requests, verdicts, audit entries. Raises RecordMissing."""
+        """Return everything about one call.
+
+        Attempts, requests, verdicts, audit entries. Raises RecordMissing.
+        """
         return await self._core.read(lambda tx: reads.timeline(tx, self._core.account_id, call_id))
 
     async def open_counts(self) -> dict[str, int]:
@@ -190,7 +196,7 @@ class ReadSide:
         purchase_id: str | None = None,
         evidence: str = "",
     ) -> str:
-        """Book money that moved after a call ended, in today's windows (M9, M14); return the adjustment's id."""
+        """Book money that moved after a call ended, in today's windows (M9, M14); return its id."""
 
         def work(tx: Tx, world: World) -> str:
             rows = load_whole(tx, world, [call_id])
@@ -214,7 +220,7 @@ class ReadSide:
 
         return await self._core.rare("adjust", work)
 
-    async def book_earning(  # noqa: PLR0913 -- what an earning is: whose, how much, how real, when
+    async def book_earning(
         self, earning_id: str, *, project: str, amount: Money, mode: Mode, proof_level: str, at: datetime
     ) -> None:
         """Book one amount that shares of earnings are computed from; negative for what was lost (M15).
@@ -251,7 +257,10 @@ class ReadSide:
     async def resolve_discrepancy(
         self, discrepancy_id: str, operator: str, *, words: str, at: datetime
     ) -> None:
-        """Close a discrepancy. Raises PolicyDenied for anybody but an owner, RecordMissing, InvalidArguments."""
+        """Close a discrepancy.
+
+        Raises PolicyDenied for anybody but an owner, RecordMissing, InvalidArguments.
+        """
 
         def work(tx: Tx, world: World) -> None:
             person = need_operator(world, operator)
@@ -278,7 +287,7 @@ class ReadSide:
         return await self._core.read(lambda tx: reads.entries(tx, self._core.account_id, after, limit))
 
     async def checked(self) -> Verified:
-        """Replay the account's log against its tree and the tables; `bad` names the first row that differs."""
+        """Replay the log against its tree and the tables; `bad` names the first row that differs."""
         await self.read_log.flush()
 
         def work(tx: Tx) -> Verified:

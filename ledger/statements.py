@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Insert, Select, Table, Update, bindparam, func, insert, literal_column, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnClause,
+    Insert,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.sql import ClauseElement
@@ -14,9 +27,9 @@ from ledger import schema_house as h
 from ledger import schema_log as g
 from ledger.engines.tx import Listed, Statement
 
-ACCOUNT: Final = bindparam("account")
+ACCOUNT: Final[BindParameter[Any]] = bindparam("account")
 # Constants stand in the text: a partial index serves only a query that spells its condition out.
-ZERO: Final = literal_column("0")
+ZERO: Final[ColumnClause[Any]] = literal_column("0")
 
 
 def of_account(table: Table) -> Select[Any]:
@@ -104,23 +117,26 @@ SAME: Final = Listed(
 )
 _r = s.reservations.c
 WAITING: Final = Listed(
-    lambda values: select(_c.agent, _c.call_id, _r.meter, _r.amount)
-    .select_from(
-        s.tool_calls.outerjoin(
-            s.reservations,
-            (_r.account_id == _c.account_id) & (_r.call_id == _c.call_id) & (_r.state == literal_column("'held'")),
+    lambda values: (
+        select(_c.agent, _c.call_id, _r.meter, _r.amount)
+        .select_from(
+            s.tool_calls.outerjoin(
+                s.reservations,
+                (_r.account_id == _c.account_id)
+                & (_r.call_id == _c.call_id)
+                & (_r.state == literal_column("'held'")),
+            )
         )
-    )
-    .where(
-        _c.account_id == ACCOUNT,
-        _c.settled_at_us.is_(None),
-        _c.state == literal_column("'awaiting_approval'"),
-        _c.agent.in_(values),
+        .where(
+            _c.account_id == ACCOUNT,
+            _c.settled_at_us.is_(None),
+            _c.state == literal_column("'awaiting_approval'"),
+            _c.agent.in_(values),
+        )
     )
 )
 FLOATING: Final = Listed(
-    lambda values: select(_r.meter, _r.call_id, _r.ordinal, _r.amount)
-    .where(
+    lambda values: select(_r.meter, _r.call_id, _r.ordinal, _r.amount).where(
         _r.account_id == ACCOUNT,
         _r.meter.in_(values),
         _r.state == literal_column("'held'"),
@@ -133,7 +149,7 @@ _u = s.cap_usage.c
 
 def usage_at(starts: int) -> Listed:
     """Select usage of listed meters in so many named windows."""
-    names = [bindparam(f"start_{place}") for place in range(starts)]
+    names: list[BindParameter[Any]] = [bindparam(f"start_{place}") for place in range(starts)]
     return Listed(
         lambda values: of_account(s.cap_usage).where(_u.meter.in_(values), _u.window_start_us.in_(names))
     )
@@ -175,7 +191,7 @@ class PerDialect(Statement):
         super().__init__(sqlite)
         self._of = {"sqlite": Statement(sqlite), "postgresql": Statement(postgres)}
 
-    def text(self, dialect: Any) -> tuple[str, tuple[str, ...]]:  # noqa: ANN401 -- a Dialect, as in Statement
+    def text(self, dialect: Any) -> tuple[str, tuple[str, ...]]:  # noqa: ANN401 -- as the driver, the job or the dialect has it
         """Return the text of that engine's statement."""
         return self._of[dialect.name].text(dialect)
 
@@ -248,7 +264,7 @@ SET_HOUSE: Final = Statement(
 def upsert(table: Table, keys: tuple[str, ...]) -> PerDialect:
     """Insert a whole row or replace what is there but its key."""
 
-    def build(kind: Any) -> Insert:  # noqa: ANN401 -- the two dialects' inserts share no base with on_conflict
+    def build(kind: Any) -> Insert:  # noqa: ANN401 -- as the driver, the job or the dialect has it
         made = kind(table)
         rest = {
             column.name: made.excluded[column.name] for column in table.columns if column.name not in keys

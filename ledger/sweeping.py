@@ -1,4 +1,4 @@
-"""What time alone brings, purely: requests and run-bys that passed, leases that ended, unknowns nobody looked at."""
+"""What time alone brings, purely: expiries, leases that ended, unknowns nobody looked at."""
 
 from __future__ import annotations
 

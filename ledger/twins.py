@@ -28,7 +28,10 @@ def twin_key(call: Call) -> str | None:
 
 
 def twin_of(world: World, call: Call, at_us: int, own: CallRow | None) -> Twin | None:
-    """Return an equal purchase of the account admitted before this one: an unknown one first, else the latest."""
+    """Return an equal purchase of the account admitted before this one.
+
+    An unknown one first, else the latest.
+    """
     key = twin_key(call)
     if key is None:
         return None

@@ -1,8 +1,8 @@
 """What one batch of one account sees and changes: loaded rows, and what is to be written of them.
 
-Planners get a World and nothing else, so they run without a database. Each change goes through a method here, which
-notes what the flush has to write and that something was changed at all (`touched`): a refusal that touched nothing
-leaves its neighbours in the batch undisturbed.
+Planners get a World and nothing else, so they run without a database. Each change goes through a method here,
+which notes what the flush has to write and that something was changed at all (`touched`): a refusal that
+touched nothing leaves its neighbours in the batch undisturbed.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ class World(Struct, kw_only=True):
     dirty_approvals: dict[str, ApprovalRow] = field(default_factory=dict)
     new_verdicts: list[VerdictRow] = field(default_factory=list)
     dirty_verdicts: dict[str, VerdictRow] = field(default_factory=dict)
-    new_keys: list[tuple[str, str, str, str, str]] = field(default_factory=list)
-    new_payees: list[tuple[str, str, str, int]] = field(default_factory=list)
+    new_keys: list[tuple[str, str, str, str, str, str]] = field(default_factory=list)
+    new_payees: list[tuple[str, str, str, str, int]] = field(default_factory=list)
     closed_postures: dict[tuple[str, str], tuple[Posture, str, int]] = field(default_factory=dict)
     other_rows: list[tuple[str, dict[str, Any]]] = field(
         default_factory=list

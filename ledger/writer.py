@@ -1,7 +1,7 @@
-"""The one writer of a process: callers queue commands, it drains them into batches and answers after the commit.
+"""The one writer of a process: it drains queued commands into batches and answers after the commit.
 
-There is no artificial delay: while one batch is being made durable the next one gathers in the queue. The queue is
-bounded; whoever finds it full is told `busy` at once, and nothing of his command was admitted.
+There is no artificial delay: while one batch is being made durable the next one gathers in the queue. The
+queue is bounded; whoever finds it full is told `busy` at once, and nothing of his command was admitted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Waiting(Struct):
 class Writer(Protocol):
     """What a ledger needs of its writer, on either engine."""
 
-    async def submit(self, job: Job) -> Any:  # noqa: ANN401 -- as the job's own type
+    async def submit(self, job: Job) -> Any:  # noqa: ANN401 -- as the driver, the job or the dialect has it
         """Run one job and return its answer, after it is durable. Raises Busy, or what the job raised."""
 
     async def close(self) -> None:
@@ -95,7 +95,7 @@ class ThreadWriter:
         self._thread = threading.Thread(target=self._work, name="ledger-writer", daemon=True)
         self._thread.start()
 
-    async def submit(self, job: Job) -> Any:  # noqa: ANN401 -- as the job's own type
+    async def submit(self, job: Job) -> Any:  # noqa: ANN401 -- as the driver, the job or the dialect has it
         """Run one job in the writer's thread."""
         with self._woken:
             future = self._queue.put(job)
@@ -122,7 +122,7 @@ class ThreadWriter:
                 if connection is None or connection.invalidated:
                     connection = self._engine.connect()
                 dones = run_jobs(connection, [each.job for each in batch], self._machine)
-            except Exception as broken:  # noqa: BLE001 -- a writer that dies would hang every caller for ever
+            except Exception as broken:  # noqa: BLE001 -- whatever broke, its caller must hear of it and the writer must go on
                 self._machine.failed("writer", broken)
                 error = Unavailable(
                     f"the ledger cannot be opened now ({broken}); try again with the same key"
@@ -157,7 +157,7 @@ class TaskWriter:
         self._woken = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._work(), name="ledger-writer")
 
-    async def submit(self, job: Job) -> Any:  # noqa: ANN401 -- as the job's own type
+    async def submit(self, job: Job) -> Any:  # noqa: ANN401 -- as the driver, the job or the dialect has it
         """Run one job on the writer's connection."""
         future = self._queue.put(job)
         self._woken.set()
@@ -184,7 +184,7 @@ class TaskWriter:
                     connection = await self._engine.connect()
                 jobs = [each.job for each in batch]
                 dones = await connection.run_sync(run_jobs, jobs, self._machine)
-            except Exception as broken:  # noqa: BLE001 -- a writer that dies would hang every caller for ever
+            except Exception as broken:  # noqa: BLE001 -- whatever broke, its caller must hear of it and the writer must go on
                 self._machine.failed("writer", broken)
                 error = Unavailable(
                     f"the ledger cannot be reached now ({broken}); try again with the same key"
@@ -204,7 +204,7 @@ async def _drop(connection: AsyncConnection) -> None:
     try:
         await connection.invalidate()
         await connection.close()
-    except Exception:  # noqa: BLE001, S110 -- it is being thrown away; how it complains changes nothing
+    except Exception:  # noqa: BLE001, S110 -- whatever broke, its caller must hear of it and the writer must go on
         pass
 
 

@@ -1,8 +1,8 @@
 """SQLite: one writing connection in one thread of one process; readers that can only read.
 
-WAL with `synchronous=FULL`: a commit is durable before it is answered. Builds before 3.51.3 can corrupt a file when
-two connections write or checkpoint at once (sqlite.org/wal.html, "the WAL-reset bug"), so only the writer ever
-checkpoints: `wal_autocheckpoint=0` everywhere, and a checkpoint of our own between batches.
+WAL with `synchronous=FULL`: a commit is durable before it is answered. Builds before 3.51.3 can corrupt a
+file when two connections write or checkpoint at once (sqlite.org/wal.html, "the WAL-reset bug"), so only the
+writer ever checkpoints: `wal_autocheckpoint=0` everywhere, and a checkpoint of our own between batches.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def sqlite_warning() -> str | None:
     if sqlite3.sqlite_version_info >= FIXED_VERSION:
         return None
     return (
-        f"SQLite {sqlite3.sqlite_version} has a fault in resetting its WAL (fixed in 3.51.3); Bursar keeps to one "
-        "writing connection, which avoids it: let no other program write this file"
+        f"SQLite {sqlite3.sqlite_version} has a fault in resetting its WAL (fixed in 3.51.3); Bursar keeps "
+        "to one writing connection, which avoids it: let no other program write this file"
     )
 
 
-class LockHeld(ConfigurationError):
+class LockHeld(ConfigurationError):  # noqa: N818 -- it says what was met
     """Another process is this file's writer; commands go to it through the socket."""
 
 
@@ -64,7 +64,7 @@ class FileLock:
         except OSError:
             os.close(handle)
             raise LockHeld(
-                f"another process serves {self.path.with_suffix('').name}; stop it, or let it take the command"
+                f"another process serves {self.path.with_suffix('').name}; stop it, or ask it"
             ) from None
         os.truncate(handle, 0)
         os.write(handle, f"{os.getpid()}\n".encode())
@@ -78,7 +78,7 @@ class FileLock:
 
 
 def writing_engine(database: Path, connect: Callable[..., Any] | None = None) -> Engine:
-    """Return the engine of the one writing connection; `connect` replaces sqlite3.connect where faults are tried."""
+    """Return the engine of the one writing connection; `connect` opens it where faults are tried."""
     options: dict[str, Any] = {} if connect is None else {"creator": connect}
     engine = create_engine(f"sqlite:///{database}", poolclass=NullPool, **options)
 
@@ -100,7 +100,7 @@ def reading_engine(database: Path) -> AsyncEngine:
     """Return the engine of readers, which can write nothing."""
     engine = create_async_engine(f"sqlite+aiosqlite:///{database}", pool_size=4, max_overflow=4)
 
-    def prepare(dbapi: Any, _record: object) -> None:  # noqa: ANN401 -- SQLAlchemy's adapter has no public type
+    def prepare(dbapi: Any, _record: object) -> None:  # noqa: ANN401 -- as the driver, the job or the dialect has it
         cursor = dbapi.cursor()
         for pragma in (*_EVERY, "PRAGMA query_only=1"):
             cursor.execute(pragma)
@@ -124,6 +124,6 @@ def tidy(connection: Connection, database: Path, *, busy: bool) -> None:
 
 
 def read_once(engine: Engine, work: Callable[[Tx], T]) -> T:
-    """Run one function in a transaction of its own, without a writer; for commands that hold the lock themselves."""
+    """Run one function in a transaction of its own, for commands that hold the lock themselves."""
     with engine.begin() as connection:
         return work(Tx(connection))

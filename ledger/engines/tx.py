@@ -1,8 +1,8 @@
 """One transaction, on either engine: SQLAlchemy Core statements at the speed of the driver.
 
-A statement is compiled once per dialect and then goes straight to the driver's cursor with a plain tuple. That is
-what the hot commands need (a Core `execute` costs more than the statement itself). Everybody else may use
-`tx.connection`, the ordinary SQLAlchemy connection of the same transaction.
+A statement is compiled once per dialect and then goes straight to the driver's cursor with a plain tuple.
+That is what the hot commands need (a Core `execute` costs more than the statement itself). Everybody else may
+use `tx.connection`, the ordinary SQLAlchemy connection of the same transaction.
 """
 
 from __future__ import annotations

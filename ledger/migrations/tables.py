@@ -25,7 +25,7 @@ def column(spec: str) -> sa.Column[Any]:
 
 
 def table(
-    name: str, columns: str, *, key: str, parts: Sequence[sa.SchemaItem] = (), rowid: bool = True
+    name: str, columns: str, *, key: str, parts: Sequence[Any] = (), rowid: bool = True
 ) -> None:
     """Make a STRICT table."""
     primary = sa.PrimaryKeyConstraint(*key.split(), name=f"pk_{name}")

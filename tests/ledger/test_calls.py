@@ -137,7 +137,9 @@ async def test_m5_a_posture_closed_since_denies_at_the_claim(till: Till) -> None
     """The stop button stops what is queued, not only what is still to come."""
     await till.law(ALLOW_ALL)
     admitted = await till.admit()
-    await till.ledger.set_posture("account", till.ledger.account_id, Posture.NO_SPEND, because="stop", by="opr", at=till.now)
+    await till.ledger.set_posture(
+        "account", till.ledger.account_id, Posture.NO_SPEND, because="stop", by="opr", at=till.now
+    )
     found = await till.refused(admitted.call.call_id)
     assert (found.state, found.code) == ("denied", "posture_closed")
 
@@ -450,7 +452,9 @@ async def test_a_call_can_be_taken_back_until_it_starts(till: Till) -> None:
     admitted = await till.admit("2.00 USD")
     call = await till.ledger.cancel(admitted.call.call_id, by="agent:scout", at=till.now)
     assert (call.state, call.code) == ("cancelled", "cancelled")
-    assert (await till.ledger.cancel(admitted.call.call_id, by="agent:scout", at=till.now)).state == "cancelled"
+    assert (
+        await till.ledger.cancel(admitted.call.call_id, by="agent:scout", at=till.now)
+    ).state == "cancelled"
     assert await till.used("month") == (0, 0)
     other = await till.admit("2.00 USD")
     await till.claim(other.call.call_id)

@@ -224,9 +224,16 @@ async def test_m17_the_requests_of_one_agent_hold_at_most_a_share_of_a_cap(till:
 
 async def test_m15_a_share_of_earnings_counts_only_what_is_old_enough(till: Till) -> None:
     """A payment can be refunded for days; a loss counts at once."""
-    await till.law(with_caps(ALLOW_ALL, '{id: share, per: account, window: month, limit: "50% of earned USD"}'))
+    await till.law(
+        with_caps(ALLOW_ALL, '{id: share, per: account, window: month, limit: "50% of earned USD"}')
+    )
     await till.ledger.book_earning(
-        "rev_1", project="shop", amount=Money(1_000, "USD"), mode=Mode.SIMULATED, proof_level="simulated", at=till.now
+        "rev_1",
+        project="shop",
+        amount=Money(1_000, "USD"),
+        mode=Mode.SIMULATED,
+        proof_level="simulated",
+        at=till.now,
     )
     assert refusal(await till.admit("1.00 USD"))[0] == "denied"
     till.later(days=7)
@@ -234,7 +241,12 @@ async def test_m15_a_share_of_earnings_counts_only_what_is_old_enough(till: Till
     assert refusal(await till.admit("5.00 USD")) == ("queued", "")
     assert refusal(await till.admit("0.01 USD")) == ("denied", "cap_exceeded")
     await till.ledger.book_earning(
-        "rev_2", project="shop", amount=Money(-1_200, "USD"), mode=Mode.SIMULATED, proof_level="simulated", at=till.now
+        "rev_2",
+        project="shop",
+        amount=Money(-1_200, "USD"),
+        mode=Mode.SIMULATED,
+        proof_level="simulated",
+        at=till.now,
     )
     assert refusal(await till.admit("0.01 USD")) == ("denied", "earned_below_zero")
 

@@ -23,7 +23,9 @@ async def test_m24_the_same_key_and_intention_is_the_same_call_for_ever(till: Ti
     till.later(days=400)
     later = await till.admit("4.00 USD", key="mine", args={"n": 1}, payee="a.example")
     assert (later.replayed, later.call.state, later.call.result) == (True, "succeeded", b'{"bought":1}')
-    stored = await till.ledger.stored("scout", "buy", "mine", till.admission(key="x", args={"n": 1}).fingerprint)
+    stored = await till.ledger.stored(
+        "scout", "buy", "mine", till.admission(key="x", args={"n": 1}).fingerprint
+    )
     assert stored is not None
     assert stored.call_id == first.call.call_id
 
@@ -93,7 +95,11 @@ async def test_m24_a_denied_call_is_stored_with_its_key(till: Till) -> None:
     denied = await till.admit("11.00 USD", key="mine", args={"n": 1})
     assert denied.call.state == "denied"
     again = await till.admit("11.00 USD", key="mine", args={"n": 1})
-    assert (again.replayed, again.call.code, again.call.call_id) == (True, "cap_exceeded", denied.call.call_id)
+    assert (again.replayed, again.call.code, again.call.call_id) == (
+        True,
+        "cap_exceeded",
+        denied.call.call_id,
+    )
 
 
 async def test_m24_one_key_asked_for_by_many_at_once_is_one_call(till: Till) -> None:
@@ -220,7 +226,9 @@ async def test_a_local_tool_is_admitted_applied_and_settled_at_once(till: Till) 
 async def test_without_an_active_policy_every_call_is_denied(till: Till) -> None:
     """Silence is a denial."""
     assert (await till.admit()).call.code == "no_active_policy"
-    assert (await till.ledger.preview(till.admission().call, till.process, till.now)).code == "no_active_policy"
+    assert (
+        await till.ledger.preview(till.admission().call, till.process, till.now)
+    ).code == "no_active_policy"
     assert await till.ledger.caps(till.now) == ()
     assert await till.ledger.active() is None
 

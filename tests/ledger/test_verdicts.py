@@ -22,10 +22,16 @@ rules:
 
 async def people(till: Till) -> tuple[OperatorRecord, OperatorRecord, OperatorRecord]:
     """Add an owner, an approver and a viewer."""
-    return await till.person("olga", Role.OWNER), await till.person("ada"), await till.person("vera", Role.VIEWER)
+    return (
+        await till.person("olga", Role.OWNER),
+        await till.person("ada"),
+        await till.person("vera", Role.VIEWER),
+    )
 
 
-async def test_m27_every_desk_must_be_met_and_a_verdict_counts_at_each_of_its_givers_desks(till: Till) -> None:
+async def test_m27_every_desk_must_be_met_and_a_verdict_counts_at_each_of_its_givers_desks(
+    till: Till,
+) -> None:
     """Olga is an approver as every owner is, and the boss: one answer, two desks."""
     olga, ada, _ = await people(till)
     await till.law(TWO_DESKS)
@@ -217,7 +223,9 @@ async def test_a_comment_asks_without_a_verdict(till: Till) -> None:
     assert [each.comment for each in await till.ledger.verdicts(admitted.call.call_id)] == ["why two?"]
 
 
-@pytest.mark.parametrize(("allow_self", "state"), [("", "awaiting_approval"), (", allow_self: true", "queued")])
+@pytest.mark.parametrize(
+    ("allow_self", "state"), [("", "awaiting_approval"), (", allow_self: true", "queued")]
+)
 async def test_m28_an_editor_alone_suffices_only_where_the_desk_says_so(
     till: Till, allow_self: str, state: str
 ) -> None:
@@ -235,7 +243,11 @@ async def test_m28_an_editor_alone_suffices_only_where_the_desk_says_so(
     assert (new.call.state, new.call.requested_by) == (state, olga.operator_id)
     assert await till.used("day") == (0, 500)
     before = await till.admit("4.00 USD", key="old", args={"n": 1})
-    assert (before.replayed, before.call.state, before.call.replaced_by) == (True, "cancelled", new.call.call_id)
+    assert (before.replayed, before.call.state, before.call.replaced_by) == (
+        True,
+        "cancelled",
+        new.call.call_id,
+    )
     assert before.call.code == "replaced"
 
 

@@ -26,7 +26,13 @@ ACCOUNT = "acct_test"
 SIMULATOR = ProviderIdentity("acct_sim", Mode.SIMULATED, "one")
 TOOLS = {
     "buy": ToolInfo(
-        name="buy", kind=Kind.SPEND, kit="buy", plugin="test", provider="stripe", operation="card", description="Buy."
+        name="buy",
+        kind=Kind.SPEND,
+        kit="buy",
+        plugin="test",
+        provider="stripe",
+        operation="card",
+        description="Buy.",
     )
 }
 JUDGE = Judge(needs, decide, lambda text, file: load(text, file, TOOLS))
@@ -58,7 +64,9 @@ class Till:
         self.ids = ids
         self.now = NOON
         self.run = ""
-        self.process = ProcessFacts(live_spend=False, ready={"stripe": True}, identities={"stripe": SIMULATOR})
+        self.process = ProcessFacts(
+            live_spend=False, ready={"stripe": True}, identities={"stripe": SIMULATOR}
+        )
         self.keys = itertools.count(1)
 
     def later(self, **span: float) -> datetime:
@@ -158,7 +166,10 @@ class Till:
         return found
 
     async def settle(
-        self, claimed: Claimed, outcome: Outcome = Outcome.SUCCEEDED, **parts: Any  # noqa: ANN401 -- as above
+        self,
+        claimed: Claimed,
+        outcome: Outcome = Outcome.SUCCEEDED,
+        **parts: Any,  # noqa: ANN401 -- as above
     ) -> Settled:
         """Settle an attempt."""
         given: dict[str, Any] = {
@@ -204,7 +215,7 @@ async def make(url: str) -> None:
     )
 
 
-async def open_till(url: str, **parts: Any) -> Till:  # noqa: ANN401 -- any other part of open_ledger
+async def open_till(url: str, *, token: str = "token-scout", **parts: Any) -> Till:  # noqa: ANN401 -- any other part of open_ledger
     """Open a ledger that `make` made, with one project and one agent in it."""
     counter = itertools.count(1)
 
@@ -215,7 +226,7 @@ async def open_till(url: str, **parts: Any) -> Till:  # noqa: ANN401 -- any othe
     till = Till(ledger, ids)
     await ledger.add_project("shop", by="system:test", at=NOON)
     await ledger.add_agent(
-        name="scout", project="shop", kits=("buy",), token_sha256="token-scout", by="opr_maker", at=NOON
+        name="scout", project="shop", kits=("buy",), token_sha256=token, by="opr_maker", at=NOON
     )
     till.run = (await ledger.standing_run("shop", NOON)).run_id
     return till

@@ -37,14 +37,12 @@ KEY_ARGUMENT: Final = "idempotency_key"
 RUN_ARGUMENT: Final = "run_id"
 REASON_ARGUMENT: Final = "reason"
 
+# Every gated tool carries these three, so each letter counts against the 18 kB that all clients take.
 _KEY_TEXT: Final = (
-    "Names this one intention, at most 200 characters. Reuse the same value when you repeat the call "
-    "for whatever cause; take a new one only for a new purchase or request."
+    "Names this one intention. The same again when you repeat the call, a new one for a new wish."
 )
-_RUN_TEXT: Final = "The open run this belongs to; left out, the project's standing run."
-_REASON_TEXT: Final = (
-    "Why you ask, in your own words, for the person who may have to answer. At most 500 characters."
-)
+_RUN_TEXT: Final = "The open run it belongs to, if any."
+_REASON_TEXT: Final = "Why, for the person who may have to answer."
 LONGEST_KEY: Final = 200
 SHORTEST_KEY: Final = 1
 LONGEST_REASON: Final = 500

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from policy.errors import ConfigurationError, PolicyError
 from tool_server.cli.asking import read_settings
@@ -118,7 +118,7 @@ async def serve_house(
         may_listen(bind, settings.public_url, name)
     # Before the house is built: an address that is taken should not cost a start.
     sockets = {name: open_socket(bind, name) for name, bind in choice.binds().items()}
-    house = await bootstrap(settings)
+    house = await bootstrap(_addressed(settings, sockets))
     try:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(signals(stop, lambda: os._exit(_FORCED)))
@@ -150,6 +150,13 @@ async def _stripe(stack: contextlib.AsyncExitStack, house: House, choice: Choice
     if choice.work:
         await stack.enter_async_context(side.working())
     return side
+
+
+def _addressed(settings: Settings, sockets: dict[str, Any]) -> Settings:
+    """Return settings that know where people come in, so that agents can say where an answer is given."""
+    if settings.public_url or "web" not in sockets:
+        return settings
+    return structs.replace(settings, public_url=f"http://{_bound(sockets['web'])}")
 
 
 async def _listeners(

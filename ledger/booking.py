@@ -76,7 +76,9 @@ class Booking(Struct, frozen=True, kw_only=True):
         """Queue a message for people."""
         self.world.tell(topic, ENCODER.encode(payload), self.at_us)
 
-    def written(self, record_type: str, record_id: str, *, version: int, state: str, call_id: str | None = None) -> None:
+    def written(
+        self, record_type: str, record_id: str, *, version: int, state: str, call_id: str | None = None
+    ) -> None:
         """Say in the log that a record was made or changed."""
         fact = RecordWritten(record_type=record_type, version=version, state=state, call_id=call_id)
         self.world.log(fact, record_id, WORKER, self.at_us)
@@ -125,10 +127,16 @@ def strange(booking: Booking, record: Found) -> Verdict | None:
     if identity is None or proof is None:
         return Verdict("quarantined", "no_identity", "nothing says which account shows this object")
     if identity.account != record["provider_account"]:
-        return Verdict("quarantined", "wrong_account", f"it is of {identity.account}, not of {record['provider_account']}")
+        return Verdict(
+            "quarantined",
+            "wrong_account",
+            f"it is of {identity.account}, not of {record['provider_account']}",
+        )
     live = booking.data.get("livemode")
     if identity.mode != mode or (live is not None and bool(live) != (mode == Mode.LIVE)):
-        return Verdict("quarantined", "wrong_mode", f"it is shown in {identity.mode} mode, the record is {mode}")
+        return Verdict(
+            "quarantined", "wrong_mode", f"it is shown in {identity.mode} mode, the record is {mode}"
+        )
     if proof.level != _LEVELS[Mode(mode)]:
         return Verdict("quarantined", "wrong_proof", f"it proves {proof.level}, the record is {mode}")
     return None

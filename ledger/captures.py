@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-
 from ledger.booking import DONE, Booking, Verdict, minor, part, ref, strange
 from ledger.discrepancies import adjust, close_provider
 from ledger.load import Wanted, load_calls, load_facts, readings_of, want_held, want_usage
@@ -79,7 +78,9 @@ def resum(booking: Booking, purchase_id: str) -> None:
     if purchase is None:
         return
     c = authorizations.c
-    rows = some(booking.tx, authorizations, booking.account, c.purchase_id == purchase_id, c.state == "pending")
+    rows = some(
+        booking.tx, authorizations, booking.account, c.purchase_id == purchase_id, c.state == "pending"
+    )
     held = sum(int(row["amount_minor"]) for row in rows if row["approved"])
     state = purchase["state"]
     if state in {"armed", "authorized"}:
@@ -95,7 +96,9 @@ def transaction(booking: Booking) -> Verdict:
         return purchase
     amount, currency = minor(data.get("amount"), data.get("currency")), str(data.get("currency", "")).upper()
     if currency != purchase["currency"]:
-        return Verdict("quarantined", "wrong_currency", f"{currency} were taken from a card in {purchase['currency']}")
+        return Verdict(
+            "quarantined", "wrong_currency", f"{currency} were taken from a card in {purchase['currency']}"
+        )
     kind = "capture" if amount < 0 else "refund"
     new = _posting(booking, purchase, kind, -amount, authorization_id=ref(data.get("authorization")) or None)
     if new and kind == "capture":
@@ -117,7 +120,9 @@ def payout(booking: Booking) -> Verdict:
     status, amount = str(data.get("status")), part(data, "amount")
     value = minor(amount.get("value"), amount.get("currency"))
     if str(amount.get("currency", "")).upper() != purchase["currency"]:
-        return Verdict("quarantined", "wrong_currency", "the payment is not in the currency that was approved")
+        return Verdict(
+            "quarantined", "wrong_currency", "the payment is not in the currency that was approved"
+        )
     if status in {"posted", "returned"} and _posting(booking, purchase, "payout", value):
         _spent(booking, purchase, value, state="posted")
     if status == "returned" and _posting(booking, purchase, "return", -value):
@@ -137,7 +142,9 @@ def _purchase(booking: Booking, instrument_ref: str) -> Found | Verdict:
     """Return the purchase of an instrument, checked against what shows it."""
     found = one(booking.tx, purchases, booking.account, instrument_ref=instrument_ref)
     if found is None:
-        return Verdict("unmatched", "no_purchase", f"there is no purchase with {instrument_ref or 'that card'}")
+        return Verdict(
+            "unmatched", "no_purchase", f"there is no purchase with {instrument_ref or 'that card'}"
+        )
     return strange(booking, found) or found
 
 
@@ -172,21 +179,31 @@ def _posting(
 def _spent(booking: Booking, purchase: Found, amount_minor: int, *, state: str = "captured") -> None:
     """Post what was taken: within the commitment its part, beyond it an overrun that closes the provider (M13, M19)."""
     row = _call(booking, purchase["call_id"])
-    left = 0 if purchase["closed_at_us"] is not None else max(0, purchase["amount_minor"] - purchase["captured_minor"])
+    left = (
+        0
+        if purchase["closed_at_us"] is not None
+        else max(0, purchase["amount_minor"] - purchase["captured_minor"])
+    )
     within = min(left, amount_minor)
     _post(booking, row, within)
     if amount_minor > within:
         _overrun(booking, purchase, row, amount_minor - within)
-    known = (row.mode, (row.payee or "").casefold())
-    if row.payee is not None and known not in booking.world.known_payees:
-        booking.world.known_payees.add(known)
-        booking.world.new_payees.append((row.account_id, *known, row.call_id, booking.at_us))
+    if row.payee is not None:
+        _know_payee(booking, row, row.payee.casefold())
     captured = purchase["captured_minor"] + amount_minor
     values: dict[str, Any] = {"captured_minor": captured}
     values["state"] = _state(purchase, captured, purchase["refunded_minor"])
     if state == "posted":
         values["closed_at_us"] = booking.at_us
     move_purchase(booking.tx, booking.world, purchase, booking.at_us, **values)
+
+
+def _know_payee(booking: Booking, row: CallRow, payee: str) -> None:
+    """Know a payee from its first posted purchase in this mode (M21)."""
+    world = booking.world
+    if (row.mode, payee) not in world.known_payees:
+        world.known_payees.add((row.mode, payee))
+        world.new_payees.append((row.account_id, row.mode, payee, row.call_id, booking.at_us))
 
 
 def _overrun(booking: Booking, purchase: Found, row: CallRow, beyond: int) -> None:
@@ -283,5 +300,3 @@ def release_commitment(booking: Booking, row: CallRow) -> None:
             world.book(usage, committed=-(held.amount - held.posted))
             held.state = "posted" if held.posted else "void"
             world.change_reservation(held)
-
-

@@ -42,7 +42,15 @@ def create_lead(tx: Tx, change: CreateLead, context: ChangeContext) -> None:
     lead = change.lead
     if lead.project != context.call.project:
         raise RecordMissing("a lead belongs to the project of the call that makes it")
-    _write_lead(tx, context.world, lead, change.review_id, agent=lead.created_by, call_id=context.call.call_id, at=context.at)
+    _write_lead(
+        tx,
+        context.world,
+        lead,
+        change.review_id,
+        agent=lead.created_by,
+        call_id=context.call.call_id,
+        at=context.at,
+    )
 
 
 def update_lead(tx: Tx, change: UpdateLead, context: ChangeContext) -> None:
@@ -132,7 +140,15 @@ def assign_lead(tx: Tx, world: World, lead_id: str, agent: str, by: str, at: dat
     if not lead["released"]:
         raise InvalidArguments("approve the lead's review first; that releases it", field="lead_id")
     version = lead["version"] + 1
-    move(tx, leads, world.account_id, {"lead_id": lead_id}, agent=agent, version=version, updated_at_us=to_us(at))
+    move(
+        tx,
+        leads,
+        world.account_id,
+        {"lead_id": lead_id},
+        agent=agent,
+        version=version,
+        updated_at_us=to_us(at),
+    )
     _log(world, "lead", lead_id, version, "assigned", actor, at)
     for deal in some(tx, deals, world.account_id, deals.c.lead_id == lead_id):
         values = {"agent": agent, "version": deal["version"] + 1, "updated_at_us": to_us(at)}
@@ -141,8 +157,16 @@ def assign_lead(tx: Tx, world: World, lead_id: str, agent: str, by: str, at: dat
 
 
 def open_deal(  # noqa: PLR0913 -- what a deal is: whose, about what, with whom
-    tx: Tx, world: World, *, deal_id: str, project: str, title: str, by: str, at: datetime,
-    lead_id: str | None = None, agent: str | None = None,
+    tx: Tx,
+    world: World,
+    *,
+    deal_id: str,
+    project: str,
+    title: str,
+    by: str,
+    at: datetime,
+    lead_id: str | None = None,
+    agent: str | None = None,
 ) -> None:
     """Open a deal."""
     row = {
@@ -216,10 +240,12 @@ def owner(world: World, by: str) -> str:
 # --- parts -----------------------------------------------------------------------------------------------
 
 
-def _write_lead(  # noqa: PLR0913 -- a lead, its review, and who brought it
+def _write_lead(
     tx: Tx, world: World, lead: Lead, review_id: str, *, agent: str, call_id: str | None, at: datetime
 ) -> None:
-    row: dict[str, Any] = {name: getattr(lead, name) for name in ("lead_id", "project", "origin", *_COLUMNS, "wish")}
+    row: dict[str, Any] = {
+        name: getattr(lead, name) for name in ("lead_id", "project", "origin", *_COLUMNS, "wish")
+    }
     put(
         tx,
         leads,
@@ -234,7 +260,9 @@ def _write_lead(  # noqa: PLR0913 -- a lead, its review, and who brought it
         updated_at_us=to_us(lead.updated_at),
         version=1,
     )
-    actor = f"agent:{agent}" if agent else "system:intake" if lead.origin == "public_form" else lead.created_by
+    actor = (
+        f"agent:{agent}" if agent else "system:intake" if lead.origin == "public_form" else lead.created_by
+    )
     _log(world, "lead", lead.lead_id, 1, "waiting", actor, at, call_id=call_id)
     open_review(
         world,
@@ -262,15 +290,29 @@ def _need_assigned(record: Found, agent: str) -> None:
         raise InvalidArguments("this is not assigned to you; the owner assigns leads")
 
 
-def _note(  # noqa: PLR0913 -- an activity's parts
+def _note(
     tx: Tx, context: ChangeContext, activity_id: str, lead_id: str, deal_id: str | None, actor: str, what: str
 ) -> None:
-    row = {"lead_id": lead_id, "deal_id": deal_id, "actor": f"agent:{actor}", "what": what, "at_us": context.at_us}
+    row = {
+        "lead_id": lead_id,
+        "deal_id": deal_id,
+        "actor": f"agent:{actor}",
+        "what": what,
+        "at_us": context.at_us,
+    }
     put(tx, activities, context.account_id, activity_id=activity_id, **row)
 
 
-def _log(  # noqa: PLR0913 -- what is said of a record
-    world: World, kind: str, record_id: str, version: int, state: str, actor: str, at: datetime, *, call_id: str | None = None
+def _log(
+    world: World,
+    kind: str,
+    record_id: str,
+    version: int,
+    state: str,
+    actor: str,
+    at: datetime,
+    *,
+    call_id: str | None = None,
 ) -> None:
     fact = RecordWritten(record_type=kind, version=version, state=state, call_id=call_id)
     world.log(fact, record_id, actor if ":" in actor else f"operator:{actor}", to_us(at))

@@ -55,7 +55,18 @@ def leads_page(
 
 def lead_record(row: Found) -> Lead:
     """Return a lead as people see it."""
-    same = ("lead_id", "project", "origin", "name", "email", "company", "website", "wish", "agent", "created_by")
+    same = (
+        "lead_id",
+        "project",
+        "origin",
+        "name",
+        "email",
+        "company",
+        "website",
+        "wish",
+        "agent",
+        "created_by",
+    )
     return Lead(
         **{name: row[name] for name in same},
         fields=msgspec.json.decode(row["fields"], type=dict[str, str]),
@@ -187,7 +198,9 @@ def decisions_of(tx: Tx, account: str, run_id: str) -> tuple[ModelDecision, ...]
 def artifacts_of(tx: Tx, account: str, run_id: str) -> tuple[Artifact, ...]:
     """Return the files of a run, by name."""
     c = run_artifacts.c
-    return tuple(_artifact(row) for row in some(tx, run_artifacts, account, c.run_id == run_id, order=(c.name,)))
+    return tuple(
+        _artifact(row) for row in some(tx, run_artifacts, account, c.run_id == run_id, order=(c.name,))
+    )
 
 
 def artifact_bytes(tx: Tx, account: str, run_id: str, sha256: str) -> tuple[Artifact, bytes]:

@@ -66,11 +66,15 @@ def leads_for(tx: Tx, query: LeadsFor, reader: Reader) -> Refs:
     if query.text:
         text = query.text.casefold()
         conditions.append(
-            or_(*(func.lower(c[name]).contains(text, autoescape=True) for name in ("name", "company", "wish")))
+            or_(
+                *(func.lower(c[name]).contains(text, autoescape=True) for name in ("name", "company", "wish"))
+            )
         )
     if query.stage:
         staged = select(deals.c.lead_id).where(
-            deals.c.account_id == reader.account_id, deals.c.stage == query.stage, deals.c.lead_id.is_not(None)
+            deals.c.account_id == reader.account_id,
+            deals.c.stage == query.stage,
+            deals.c.lead_id.is_not(None),
         )
         conditions.append(c.lead_id.in_(staged))
     order = (c.created_at_us.desc(), c.lead_id.desc())

@@ -130,4 +130,6 @@ def _need_work(tx: Tx, context: ChangeContext, run_id: str) -> None:
     _need_run(tx, context, run_id)
     order = one(tx, orders, context.account_id, run_id=run_id)
     if order is not None and order["on_hold"]:
-        raise InvalidArguments(f"the order of {run_id} is {order['state']}; its work waits for the owner", field="run_id")
+        raise InvalidArguments(
+            f"the order of {run_id} is {order['state']}; its work waits for the owner", field="run_id"
+        )

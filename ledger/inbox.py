@@ -138,7 +138,9 @@ def _store(tx: Tx, world: World, arrival: Arrival, at: datetime) -> None:
     )
     world.log(fact, arrival.event_id, actor, at_us)
     if arrival.code:
-        told = ENCODER.encode({"event_id": arrival.event_id, "code": arrival.code, "why": arrival.why[:SHOWN]})
+        told = ENCODER.encode(
+            {"event_id": arrival.event_id, "code": arrival.code, "why": arrival.why[:SHOWN]}
+        )
         world.tell("event.quarantined", told, at_us)
 
 
@@ -151,7 +153,12 @@ def take(tx: Tx, account: str, at: datetime, limit: int) -> list[Due]:
     c = inbox.c
     asked = (
         select(c.event_id, c.event_type, c.object_ref, c.attempts, c.body)
-        .where(c.account_id == account, c.next_at_us.is_not(None), c.next_at_us <= at_us, c.lease_until_us <= at_us)
+        .where(
+            c.account_id == account,
+            c.next_at_us.is_not(None),
+            c.next_at_us <= at_us,
+            c.lease_until_us <= at_us,
+        )
         .order_by(c.next_at_us, c.received_at_us)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -173,7 +180,9 @@ def open_event(tx: Tx, account: str, event_id: str) -> Found | None:
     return row if row is not None and row["state"] in {"received", "unmatched"} else None
 
 
-def finish(tx: Tx, world: World, row: Found, state: str, *, code: str = "", why: str = "", at_us: int) -> None:
+def finish(
+    tx: Tx, world: World, row: Found, state: str, *, code: str = "", why: str = "", at_us: int
+) -> None:
     """Write what became of an event, in the transaction of its effect."""
     next_at = None
     if state == "unmatched":

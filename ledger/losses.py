@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import func, select
 
 from ledger.audit.house_kinds import OrderMoved
@@ -117,11 +118,12 @@ def settle(booking: Booking, order_id: str, why: str) -> None:
     disputed = -_sum(booking, order, ("dispute", "dispute_won"))
     rows = some(booking.tx, disputes, booking.account, disputes.c.order_id == order_id)
     state, on_hold = _state(order, refunded, [str(row["status"]) for row in rows])
-    now = {"state": state, "on_hold": int(on_hold), "refunded_minor": refunded, "disputed_minor": disputed}
+    fact = OrderMoved(state=state, on_hold=int(on_hold), refunded_minor=refunded, disputed_minor=disputed)
+    now = msgspec.structs.asdict(fact)
     if all(order[name] == value for name, value in now.items()):
         return
     move(booking.tx, orders, booking.account, {"order_id": order_id}, **now)
-    booking.world.log(OrderMoved(**now), order_id, WORKER, booking.at_us, {"reason": why})
+    booking.world.log(fact, order_id, WORKER, booking.at_us, {"reason": why})
     if on_hold and not order["on_hold"]:
         booking.tell("order.on_hold", order_id=order_id, state=state)
 

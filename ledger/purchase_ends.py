@@ -86,5 +86,3 @@ def open_instruments(tx: Tx, account: str, before: datetime) -> tuple[str, ...]:
         .limit(_LOOKED_AT)
     )
     return tuple(str(each) for each in tx.connection.scalars(asked))
-
-

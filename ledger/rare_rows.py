@@ -29,7 +29,12 @@ def one(tx: Tx, table: Table, account: str, **columns: object) -> Found | None:
 
 
 def some(
-    tx: Tx, table: Table, account: str, *conditions: ColumnElement[bool], order: Sequence[Any] = (), limit: int = 1_000
+    tx: Tx,
+    table: Table,
+    account: str,
+    *conditions: ColumnElement[bool],
+    order: Sequence[Any] = (),
+    limit: int = 1_000,
 ) -> list[Found]:
     """Return rows that meet conditions, in an order, at most `limit`."""
     asked = select(table).where(table.c.account_id == account, *conditions).order_by(*order).limit(limit)

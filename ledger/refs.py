@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table
 
+from ledger.rare_rows import Found
 from ledger.records import RecordRef
 from ledger.rows import ENCODER
-from ledger.rare_rows import Found
 from ledger.times import from_us
 from policy.errors import RecordMissing
 from policy.money import written

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from ledger import schema_house as h
 from ledger.audit.house_kinds import OrderBooked, RevenueBooked, RunChanged
 from ledger.booking import DONE, WORKER, Booking, Verdict, minor, part, ref, strange
+from ledger.earnings import book_earning
 from ledger.inbox import hurry
 from ledger.rare_rows import Found, derived, one, put
 from ledger.sales import advance, find_checkout, other_sale
@@ -121,7 +122,9 @@ def _is_own_card(booking: Booking, charge: Any) -> bool:  # noqa: ANN401 -- Stri
     if not last4:
         return False
     known = select(purchases.c.purchase_id).where(
-        purchases.c.account_id == booking.account, purchases.c.instrument == "card", purchases.c.last4 == last4
+        purchases.c.account_id == booking.account,
+        purchases.c.instrument == "card",
+        purchases.c.last4 == last4,
     )
     return booking.tx.connection.execute(known).first() is not None
 
@@ -172,9 +175,7 @@ def book_fee(booking: Booking, order: Found, charge: Any) -> None:  # noqa: ANN4
         book(booking, order, "fee", -fee, currency, source=str(transaction["id"]))
 
 
-def book(
-    booking: Booking, order: Found, kind: str, amount_minor: int, currency: str, *, source: str
-) -> bool:
+def book(booking: Booking, order: Found, kind: str, amount_minor: int, currency: str, *, source: str) -> bool:
     """Book money earned or lost, once per source and kind; say whether it was new."""
     known = one(booking.tx, revenue_events, booking.account, source_ref=source, revenue_kind=kind)
     if known is not None:
@@ -212,23 +213,19 @@ def book(
         project=order["project"],
     )
     booking.world.log(fact, revenue_id, WORKER, booking.at_us, {"reference": source})
+    # A payment with a card of ours earns nothing (M15); what Stripe kept of it is a loss all the same.
     if kind == "fee" or not order["own_card"]:
-        _earn(booking, order, revenue_id, amount_minor, currency)
+        book_earning(
+            booking.world,
+            revenue_id,
+            project=order["project"],
+            amount_minor=amount_minor,
+            currency=currency,
+            mode=order["mode"],
+            proof_level=proof.level.value,
+            at_us=booking.at_us,
+        )
     return True
-
-
-def _earn(booking: Booking, order: Found, revenue_id: str, amount_minor: int, currency: str) -> None:
-    """Count it where shares of earnings are computed from; our own cards' payments stay out (M15)."""
-    booking.world.insert(
-        "earnings",
-        earning_id=revenue_id,
-        project=order["project"],
-        amount_minor=amount_minor,
-        currency=currency,
-        mode=order["mode"],
-        proof_level=order["proof_level"],
-        booked_at_us=booking.at_us,
-    )
 
 
 # --- what leads to a session -----------------------------------------------------------------------------

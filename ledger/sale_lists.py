@@ -145,9 +145,7 @@ def purchase(tx: Tx, account: str, purchase_id: str) -> Purchase:
     return purchase_record(need(tx, account, purchase_id))
 
 
-def purchases_page(
-    tx: Tx, account: str, *, open_only: bool, after: str | None, limit: int
-) -> Page[Purchase]:
+def purchases_page(tx: Tx, account: str, *, open_only: bool, after: str | None, limit: int) -> Page[Purchase]:
     """Return purchases, latest armed first."""
     c = purchases.c
     last = one(tx, purchases, account, purchase_id=after) if after else None

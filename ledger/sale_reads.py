@@ -107,7 +107,11 @@ def order_by_id(tx: Tx, query: OrderById, reader: Reader) -> Refs:
     if row is None or row["project"] != reader.project:
         raise missing("order", query.order_id, "order_id")
     left = max(0, row["amount_minor"] - row["refunded_minor"] - row["disputed_minor"])
-    data = {**order_data(row), "payment_ref": row["payment_ref"], "refundable": written(left, row["currency"])}
+    data = {
+        **order_data(row),
+        "payment_ref": row["payment_ref"],
+        "refundable": written(left, row["currency"]),
+    }
     return record_ref("order", row["order_id"], data)
 
 
@@ -162,7 +166,12 @@ def disputes_of(tx: Tx, query: Disputes, reader: Reader) -> Refs:
 def _dispute(row: Found) -> dict[str, object]:
     names = ("dispute_id", "order_id", "status", "reason", "mode")
     answer_by, opened = shown_at(row["due_by_us"]), shown_at(row["opened_at_us"])
-    return {**{name: row[name] for name in names}, "amount": amount(row), "answer_by": answer_by, "opened_at": opened}
+    return {
+        **{name: row[name] for name in names},
+        "amount": amount(row),
+        "answer_by": answer_by,
+        "opened_at": opened,
+    }
 
 
 def _compact(data: dict[str, object]) -> dict[str, object]:

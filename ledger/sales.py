@@ -56,7 +56,17 @@ def _of_link(booking: Booking, link_ref: str, marks: Any) -> Found | Verdict:  #
 
 
 _SHARED: Final = (
-    *("account_id", "deal_id", "project", "agent", "offer", "offer_version", "amount_minor", "currency", "mode"),
+    *(
+        "account_id",
+        "deal_id",
+        "project",
+        "agent",
+        "offer",
+        "offer_version",
+        "amount_minor",
+        "currency",
+        "mode",
+    ),
     *("provider_account", "call_id", "link_id"),
 )
 
@@ -67,9 +77,13 @@ def other_sale(booking: Booking, checkout: Found) -> Verdict | None:
     wants = (checkout["amount_minor"], checkout["currency"])
     shows = (minor(data.get("amount_total"), data.get("currency")), str(data.get("currency", "")).upper())
     if shows[1] != wants[1]:
-        return Verdict("quarantined", "wrong_currency", f"the session is in {shows[1]}, the checkout in {wants[1]}")
+        return Verdict(
+            "quarantined", "wrong_currency", f"the session is in {shows[1]}, the checkout in {wants[1]}"
+        )
     if shows[0] != wants[0]:
-        return Verdict("quarantined", "wrong_amount", f"the session sells for {shows[0]}, the checkout for {wants[0]}")
+        return Verdict(
+            "quarantined", "wrong_amount", f"the session sells for {shows[0]}, the checkout for {wants[0]}"
+        )
     if data.get("mode") != "payment":
         return Verdict("quarantined", "wrong_kind", f"the session is a {data.get('mode')}, not a payment")
     marks = part(data, "metadata")

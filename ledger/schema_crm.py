@@ -102,7 +102,9 @@ model_decisions: Final = account_table(
     words("refs"),  # JSON list.
     number("at_us"),
 )
-Index("ix_model_decisions_run", model_decisions.c.account_id, model_decisions.c.run_id, model_decisions.c.at_us)
+Index(
+    "ix_model_decisions_run", model_decisions.c.account_id, model_decisions.c.run_id, model_decisions.c.at_us
+)
 
 submissions: Final = account_table(
     "submissions",

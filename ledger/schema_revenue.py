@@ -77,8 +77,10 @@ Index("ix_checkouts_deal", checkouts.c.account_id, checkouts.c.deal_id)
 _UNPAID = text("state IN ('dispatching', 'open', 'pending')")
 Index(
     "ix_checkouts_open",
-    checkouts.c.account_id, checkouts.c.created_at_us,
-    sqlite_where=_UNPAID, postgresql_where=_UNPAID,
+    checkouts.c.account_id,
+    checkouts.c.created_at_us,
+    sqlite_where=_UNPAID,
+    postgresql_where=_UNPAID,
 )
 
 payment_links: Final = account_table(
@@ -206,7 +208,9 @@ purchases: Final = account_table(
     number("armed"),  # 1 while the card may be used; 0 once switched off or cancelled.
     number("armed_at_us"),
     number("moved_at_us"),  # When anything last happened to it.
-    number("cancelled_at_us", null=True),  # When the instrument was seen cancelled: from then no payment can begin.
+    number(
+        "cancelled_at_us", null=True
+    ),  # When the instrument was seen cancelled: from then no payment can begin.
     number("closed_at_us", null=True),
     of_call(),
     one_of("instrument", ("card", "outbound_payment")),
@@ -223,8 +227,10 @@ purchases: Final = account_table(
 _LIVES = text("closed_at_us IS NULL")
 Index(
     "ix_purchases_open",
-    purchases.c.account_id, purchases.c.moved_at_us,
-    sqlite_where=_LIVES, postgresql_where=_LIVES,
+    purchases.c.account_id,
+    purchases.c.moved_at_us,
+    sqlite_where=_LIVES,
+    postgresql_where=_LIVES,
 )
 Index("ix_purchases_call", purchases.c.account_id, purchases.c.call_id)
 
@@ -256,7 +262,9 @@ authorization_requests: Final = account_table(
     rowid=False,
 )
 Index(
-    "ix_authorization_requests_of", authorization_requests.c.account_id, authorization_requests.c.authorization_id
+    "ix_authorization_requests_of",
+    authorization_requests.c.account_id,
+    authorization_requests.c.authorization_id,
 )
 
 purchase_postings: Final = account_table(
@@ -305,5 +313,8 @@ Index("ix_inbox_due", inbox.c.account_id, inbox.c.next_at_us, sqlite_where=_DUE,
 Index("ix_inbox_received", inbox.c.account_id, inbox.c.received_at_us, inbox.c.event_id)
 
 cursors: Final = account_table(
-    "cursors", words("name", key=True), number("at_us"), rowid=False  # How far a reconciler has read.
+    "cursors",
+    words("name", key=True),
+    number("at_us"),
+    rowid=False,  # How far a reconciler has read.
 )

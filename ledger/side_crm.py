@@ -52,7 +52,12 @@ class CrmSide:
         return await self._core.read(lambda tx: crm_lists.lead(tx, self._core.account_id, lead_id))
 
     async def leads(
-        self, *, project: str | None = None, review: str | None = None, after: str | None = None, limit: int = 50
+        self,
+        *,
+        project: str | None = None,
+        review: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
     ) -> Page[Lead]:
         """Return leads, newest first."""
         return await self._core.read(
@@ -88,9 +93,7 @@ class CrmSide:
 
     async def drafts(self, *, lead_id: str | None = None, limit: int = 100) -> tuple[OutreachDraft, ...]:
         """Return outreach drafts, newest first."""
-        return await self._core.read(
-            lambda tx: crm_lists.drafts(tx, self._core.account_id, lead_id, limit)
-        )
+        return await self._core.read(lambda tx: crm_lists.drafts(tx, self._core.account_id, lead_id, limit))
 
     async def draft(self, draft_id: str) -> OutreachDraft:
         """Return one outreach draft. Raises RecordMissing."""
@@ -108,9 +111,7 @@ class CrmSide:
 
     async def submissions(self, run_id: str) -> tuple[Submission, ...]:
         """Return a run's plans, drafts and deliveries, oldest first."""
-        return await self._core.read(
-            lambda tx: crm_lists.submissions_of(tx, self._core.account_id, run_id)
-        )
+        return await self._core.read(lambda tx: crm_lists.submissions_of(tx, self._core.account_id, run_id))
 
     async def submission(self, submission_id: str) -> Submission:
         """Return one submission. Raises RecordMissing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -20,6 +20,9 @@ from ledger.rare_rows import Found
 from ledger.records import Page
 from ledger.records_revenue import InboxEvent, Offer, Order, Purchase, RevenueEvent, Shown
 from ledger.world import World
+
+
+ASKED: Final = "reconcile:asked"  # When a person last asked for a reconciliation.
 
 
 class _Delivered(Struct):
@@ -125,6 +128,10 @@ class RevenueSide:
         account = self._core.account_id
         await self._core.plain("set_cursor", lambda tx: inbox.set_cursor(tx, account, name, at))
 
+    async def ask_reconcile(self, at: datetime) -> None:
+        """Ask the workers, in whichever process, to look for what no event told."""
+        await self.set_cursor(ASKED, at)
+
     # --- offers and orders -------------------------------------------------------------------------------
 
     async def set_offer(self, wanted: OfferSet, *, by: str, at: datetime) -> Offer:
@@ -144,7 +151,12 @@ class RevenueSide:
         return await self._core.read(lambda tx: tuple(offers.listed(tx, self._core.account_id)))
 
     async def orders(
-        self, *, project: str | None = None, deal_id: str | None = None, after: str | None = None, limit: int = 50
+        self,
+        *,
+        project: str | None = None,
+        deal_id: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
     ) -> Page[Order]:
         """Return orders, newest first."""
         return await self._core.read(
@@ -205,10 +217,11 @@ class RevenueSide:
         """Close every purchase on which nothing can move any more (M19); return how many."""
         due = await self._core.read(lambda tx: purchase_ends.due(tx, self._core.account_id, at))
         for purchase_id in due:
-            await self._core.rare(
-                "close_purchase",
-                lambda tx, world, each=purchase_id: purchase_ends.close_quiet(tx, world, each, at),
-            )
+
+            def close(tx: Tx, world: World, each: str = purchase_id) -> bool:
+                return purchase_ends.close_quiet(tx, world, each, at)
+
+            await self._core.rare("close_purchase", close)
         return len(due)
 
     async def close_purchase(self, purchase_id: str, *, by: str, evidence: str, at: datetime) -> Purchase:

@@ -12,12 +12,13 @@ from tool_server.ids import id_maker
 from tool_server.office import Means, Office, Verb
 from tool_server.office_calls import VERBS as CALLS
 from tool_server.office_people import VERBS as PEOPLE
+from tool_server.office_sales import VERBS as SALES
 from tool_server.policy_file import known_tools
 from tool_server.settings import Settings
 
 AGENTS_URL: Final = "http://127.0.0.1:8400/mcp"
 CONSOLE_URL: Final = "http://127.0.0.1:8401"
-VERBS: Final[Mapping[str, Verb]] = {**PEOPLE, **CALLS}
+VERBS: Final[Mapping[str, Verb]] = {**PEOPLE, **CALLS, **SALES}
 _NEEDS_PLUGINS: Final = ("agent.add", "plugin.")  # The rest must work also where a plugin does not load.
 
 

@@ -22,15 +22,19 @@ async def raw_body(
     declared = request.headers.get("content-length", "")
     if declared and (not declared.isdigit() or int(declared) > largest):
         raise BodyRefusedError("the body is too large")
-    parts: list[bytes] = []
-    size = 0
     try:
         async with asyncio.timeout(slowest_s):
-            async for part in request.stream():
-                size += len(part)
-                if size > largest:
-                    raise BodyRefusedError("the body is too large")
-                parts.append(part)
+            return await _gathered(request, largest)
     except TimeoutError:
         raise BodyRefusedError("the body came too slowly") from None
+
+
+async def _gathered(request: Request[Any, Any, Any], largest: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > largest:
+            raise BodyRefusedError("the body is too large")
+        parts.append(part)
     return b"".join(parts)

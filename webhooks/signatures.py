@@ -43,7 +43,9 @@ def read_secrets(name: str, text: str) -> tuple[WebhookSecret, ...]:
 def _read(name: str, part: str) -> WebhookSecret:
     tag, colon, secret = part.partition(":")
     if not colon or tag not in _TAGS or not secret.startswith("whsec_"):
-        raise ConfigurationError(f"{name}: each entry is `live:whsec_...` or `test:whsec_...`, separated by commas")
+        raise ConfigurationError(
+            f"{name}: each entry is `live:whsec_...` or `test:whsec_...`, separated by commas"
+        )
     return WebhookSecret(_TAGS[tag], Secret(name, secret))
 
 

@@ -24,8 +24,11 @@ from policy.language import Mode
 from webhooks.bodies import BodyRefusedError, raw_body
 from webhooks.signatures import Refused, WebhookSecret, check
 
-REFUSAL: Final = "this is not an event for this address\n"  # The same for every reason: a forger learns nothing.
-OPEN: Final = {"exclude_from_csrf": True, "exclude_from_auth": True}  # The signature is the authentication.
+REFUSAL: Final = (
+    "this is not an event for this address\n"  # The same for every reason: a forger learns nothing.
+)
+# The signature is the authentication: no session, no CSRF token.
+OPEN: Final = {"public": True, "exclude_from_csrf": True}
 _LONGEST_ID: Final = 255
 _EARLIEST: Final = datetime(2010, 1, 1, tzinfo=UTC)
 

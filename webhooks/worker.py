@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -22,6 +22,7 @@ from ledger.booking import Verdict
 from ledger.events import needs_no_object
 from ledger.inbox import Due
 from ledger.records_revenue import Shown
+from ledger.side_revenue import ASKED
 from plugins.hookspecs import Provider
 from policy.errors import BursarError
 from policy.money import enc_hook
@@ -69,6 +70,7 @@ class WebhookWorker:
         self._stop = asyncio.Event()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._reconciling = asyncio.Lock()
+        self._reconciled_at: datetime | None = None
 
     def wake(self) -> None:
         """Say that an event arrived."""
@@ -133,7 +135,12 @@ class WebhookWorker:
             asked_at = self._deps.now()
             seen = await self._provider.fetch(ref)
         return Shown(
-            ref=ref, found=seen.found, asked_at=asked_at, identity=seen.identity, proof=seen.proof, data=seen.data
+            ref=ref,
+            found=seen.found,
+            asked_at=asked_at,
+            identity=seen.identity,
+            proof=seen.proof,
+            data=seen.data,
         )
 
     # --- what no event told ------------------------------------------------------------------------------
@@ -141,9 +148,11 @@ class WebhookWorker:
     async def reconcile(self) -> Reconciled:
         """List the events since the cursor and look at what is open for long, once."""
         async with self._reconciling:
+            began = self._deps.now()
             listed, new = await self._list_events()
             looked_at = await self._look_at_open()
             await self._deps.ledger.close_purchases(self._deps.now())
+            self._reconciled_at = began
         self.wake()
         return Reconciled(listed, new, looked_at)
 
@@ -208,6 +217,13 @@ class WebhookWorker:
 
     async def _switch_quietly(self) -> None:
         await _quietly("cards", self.switch_cards)
+        await _quietly("asked", self._as_asked)
+
+    async def _as_asked(self) -> None:
+        """Reconcile once where a person asked for it since the last time."""
+        asked = await self._deps.ledger.cursor(ASKED)
+        if asked is not None and (self._reconciled_at is None or asked > self._reconciled_at):
+            await self.reconcile()
 
     async def _schedule(self, every_s: float, work: Callable[[], Awaitable[None]]) -> None:
         while not self._stop.is_set():
@@ -225,5 +241,3 @@ async def _quietly(name: str, work: Callable[[], Awaitable[object]]) -> object:
     except Exception:  # noqa: BLE001 -- the loop must outlive whatever one round met
         _log.exception("a round failed", round=name)
     return None
-
-

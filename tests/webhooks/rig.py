@@ -4,13 +4,14 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import respx
 from litestar import Litestar
+from msgspec import structs
 
 from ledger.audit.house_kinds import RecordWritten
 from ledger.judge import Judge
@@ -28,8 +29,8 @@ from plugins.payments.simulator.simulator import Simulator
 from plugins.payments.stripe_api import StripeApi
 from plugins.tool import Binding
 from policy.decide import decide, needs
-from policy.load import load
 from policy.language import Mode
+from policy.load import load
 from policy.money import Money
 from policy.tools import TOOLS_FILE, load_tools
 from webhooks.signatures import WebhookSecret, simulated_secrets
@@ -79,13 +80,20 @@ class Rig:
     account: str = ""
     count: int = 0
     ids: Callable[[str], str] = str
+    mirrors: list["Rig"] = field(default_factory=list)  # Other ledgers of the same shop, told the same.
     web: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
 
     async def deal(self) -> str:
         """Open a deal assigned to scout."""
-        return await self.ledger.open_deal("shop", "Acme", by="system:test", at=self.clock(), agent="scout")
+        ledgers = [self.ledger, *(each.ledger for each in self.mirrors)]
+        said = {"by": "system:test", "at": self.clock(), "agent": "scout"}
+        made = [await ledger.open_deal("shop", "Acme", **said) for ledger in ledgers]
+        assert len(set(made)) == 1  # Ids are drawn alike, so that states can be compared to the byte.
+        return made[0]
 
-    async def checkout(self, *, deal_id: str | None = None, amount: int = 100, **params: Any) -> tuple[str, str]:
+    async def checkout(
+        self, *, deal_id: str | None = None, amount: int = 100, **params: Any
+    ) -> tuple[str, str]:
         """Record a checkout and create its session at the simulator, as the tool does; give both ids."""
         self.count += 1
         deal_id = deal_id or await self.deal()
@@ -150,9 +158,12 @@ class Rig:
     async def _write(self, table: Any, row: dict[str, Any]) -> None:
         def work(tx: Any, world: Any) -> None:
             put(tx, table, ACCOUNT, **row)
-            world.log(RecordWritten(record_type="sale", version=0, state="dispatching"), "x", "system:test", 1)
+            world.log(
+                RecordWritten(record_type="sale", version=0, state="dispatching"), "x", "system:test", 1
+            )
 
-        await self.ledger._core.rare("test", work)  # noqa: SLF001  rows a tool's `prepare` writes
+        for each in (self, *self.mirrors):
+            await each.ledger._core.rare("test", work)  # noqa: SLF001  rows a tool's `prepare` writes
 
     async def pay(self, session: str, card: str = "4242424242424242") -> httpx.Response:
         """Pay on the hosted page."""
@@ -174,23 +185,33 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig_on(url: str, *, seed: int = 7, start: datetime | None = None, **options: Any) -> AsyncIterator[Rig]:
-    """Open a shop on a new database."""
-    begin = start or datetime(2026, 11, 20, 10, tzinfo=UTC)
-    clock = Clock(begin)
+async def ledger_on(url: str, clock: Clock, seed: int) -> AsyncIterator[tuple[Ledger, Callable[[str], str]]]:
+    """Make and open a ledger on a new database, with a project and an owner; its ids follow from the seed."""
     rand = random.Random(seed)
     count = iter(range(1, 10**9))
 
     def new_id(prefix: str) -> str:
         return f"{prefix}_{next(count):08d}{rand.randbytes(4).hex()}"
 
+    at, broken = clock(), list[Exception]()
     await make_ledger(
-        url, account_id=ACCOUNT, name="Shop", instance_id="ins_1", judge=judge(), ids=new_id, at=begin
+        url, account_id=ACCOUNT, name="Shop", instance_id="ins_1", judge=judge(), ids=new_id, at=at
     )
-    broken: list[Exception] = []
     ledger = await open_ledger(
         url, judge=judge(), clock=clock, ids=new_id, failed=lambda _what, error: broken.append(error)
     )
+    async with ledger:
+        await ledger.add_project("shop", by="system:test", at=at)
+        await ledger.add_operator(name="olga", role=Role.OWNER, by="system:test", at=at)
+        yield ledger, new_id
+    assert not broken, broken
+
+
+@asynccontextmanager
+async def rig_on(url: str, *, seed: int = 7, start: datetime | None = None, **options: Any) -> AsyncIterator[Rig]:
+    """Open a shop on a new database; `options` are of StripeDeps."""
+    clock = Clock(start or datetime(2026, 11, 20, 10, tzinfo=UTC))
+    begin = clock()
     sim = Simulator(seed, lambda: begin.timestamp())
     apps: list[Litestar] = []
 
@@ -198,9 +219,7 @@ async def rig_on(url: str, *, seed: int = 7, start: datetime | None = None, **op
         await apps[0](scope, receive, send)
 
     sim.hooks._deliver = AppDeliver(app)  # noqa: SLF001  the app needs the simulator's secrets first
-    async with ledger, _connected(sim, clock, new_id) as (provider, api):
-        await ledger.add_project("shop", by="system:test", at=begin)
-        await ledger.add_operator(name="olga", role=Role.OWNER, by="system:test", at=begin)
+    async with ledger_on(url, clock, seed) as (ledger, new_id), _connected(sim, clock, new_id) as (provider, api):
         rig = await _assembled(sim, ledger, provider, api, clock, options)
         rig.ids = new_id
         apps.append(rig.app)
@@ -209,7 +228,20 @@ async def rig_on(url: str, *, seed: int = 7, start: datetime | None = None, **op
             rig.web = web
             await _offer(rig)
             yield rig
-    assert not broken, broken
+
+
+@asynccontextmanager
+async def mirrored(rig: Rig, url: str, seed: int = 7) -> AsyncIterator[Rig]:
+    """Open another ledger of the same shop, which hears of the same events in its own way."""
+    async with ledger_on(url, rig.clock, seed) as (ledger, new_id):
+        deps = structs.replace(rig.deps, ledger=ledger)
+        app = Litestar(stripe_routes(deps), openapi_config=None, logging_config=None)
+        worker = WebhookWorker(deps, rig.provider)
+        other = replace(rig, ledger=ledger, deps=deps, worker=worker, app=app, ids=new_id, mirrors=[])
+        offer = (await rig.ledger.offers())[0]
+        await ledger.set_offer(_wanted(rig, offer.product_ref, offer.price_ref), by="system:test", at=rig.clock())
+        rig.mirrors.append(other)
+        yield other
 
 
 @asynccontextmanager
@@ -244,10 +276,17 @@ async def _assembled(
     readiness = await provider.check()
     assert readiness.identity is not None
     identity = readiness.identity
-    binding = Binding(provider="stripe", account=identity.account, mode=identity.mode, instance=identity.instance)
+    binding = Binding(
+        provider="stripe", account=identity.account, mode=identity.mode, instance=identity.instance
+    )
     secrets = simulated_secrets("SIM", [sim.subscribe(URL)])
-    issuing = simulated_secrets("SIM_ISSUING", [sim.subscribe(ISSUING_URL, ["issuing_authorization.request"])])
-    thin = [f"v2.money_management.outbound_payment.{what}" for what in ("posted", "failed", "canceled", "returned")]
+    issuing = simulated_secrets(
+        "SIM_ISSUING", [sim.subscribe(ISSUING_URL, ["issuing_authorization.request"])]
+    )
+    thin = [
+        f"v2.money_management.outbound_payment.{what}"
+        for what in ("posted", "failed", "canceled", "returned")
+    ]
     v2 = simulated_secrets("SIM_V2", [sim.subscribe(URL, thin, thin=True)])
     deps = StripeDeps(
         ledger=ledger,
@@ -269,16 +308,20 @@ async def _offer(rig: Rig) -> None:
     made = await client.v1.products.create_async(product)
     body: Any = {"product": made.id, "currency": "usd", "unit_amount": PRICE.minor_units}
     price = await client.v1.prices.create_async(body)
-    wanted = OfferSet(
+    wanted = _wanted(rig, str(made.id), str(price.id))
+    await rig.ledger.set_offer(wanted, by="system:test", at=rig.clock())
+
+
+def _wanted(rig: Rig, product_ref: str, price_ref: str) -> OfferSet:
+    return OfferSet(
         offer="snapshot",
         name="Snapshot",
         price=PRICE,
-        product_ref=str(made.id),
-        price_ref=str(price.id),
+        product_ref=product_ref,
+        price_ref=price_ref,
         mode=Mode.SIMULATED,
         provider_account=rig.account,
     )
-    await rig.ledger.set_offer(wanted, by="system:test", at=rig.clock())
 
 
 def secret_of(secrets: tuple[WebhookSecret, ...], number: int = 0) -> str:

@@ -120,8 +120,7 @@ def _part_2() -> None:
             ),
             check(
                 "ck_revenue_events_revenue_kind",
-                "revenue_kind IN ('payment', 'fee', 'refund', 'refund_failed', 'dispute', "
-                "'dispute_won')",
+                "revenue_kind IN ('payment', 'fee', 'refund', 'refund_failed', 'dispute', 'dispute_won')",
             ),
             unique("uq_revenue_events_source", "account_id source_ref revenue_kind"),
         ),
@@ -165,9 +164,7 @@ def _part_3() -> None:
         "account_id:text authorization_id:text purchase_id:text amount_minor:int currency:text "
         "approved:int state:text merchant:text decided_at_us:int",
         key="account_id authorization_id",
-        parts=(
-            check("ck_authorizations_state", "state IN ('pending', 'closed', 'reversed', 'expired')"),
-        ),
+        parts=(check("ck_authorizations_state", "state IN ('pending', 'closed', 'reversed', 'expired')"),),
         rowid=False,
     )
     index("ix_authorizations_purchase", "authorizations", "account_id purchase_id")

@@ -57,18 +57,14 @@ def _part_2() -> None:
         "order_intakes",
         "account_id:text intake_id:text order_id:text run_id:text brief:text created_at_us:int",
         key="account_id intake_id",
-        parts=(
-            unique("uq_order_intakes_order", "account_id order_id"),
-        ),
+        parts=(unique("uq_order_intakes_order", "account_id order_id"),),
     )
     index("ix_order_intakes_run", "order_intakes", "account_id run_id")
     table(
         "artifacts",
         "account_id:text sha256:text size:int content:bytes",
         key="account_id sha256",
-        parts=(
-            check("ck_artifacts_whole", "size = length(content)"),
-        ),
+        parts=(check("ck_artifacts_whole", "size = length(content)"),),
     )
     table(
         "run_artifacts",

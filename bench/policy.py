@@ -254,7 +254,7 @@ def checking() -> Result:
         for _ in range(5):
             start = resource.getrusage(resource.RUSAGE_CHILDREN)
             command = [sys.executable, *arguments]
-            subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # noqa: S603 - our own
+            subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # noqa: S603 - our own script
             end = resource.getrusage(resource.RUSAGE_CHILDREN)
             times.append((end.ru_utime - start.ru_utime + end.ru_stime - start.ru_stime) * 1_000)
         return min(times)

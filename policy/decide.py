@@ -43,14 +43,13 @@ def needs(policy: Policy, call: Call) -> Needs:
     sums: list[SumNeed] = []
     counts: list[CountNeed] = []
     ask_payee = found.caps_ask_payee
-    for rule in found.looks_up:
-        if rule.may_apply(question):
-            for part in rule.parts:
-                ask_payee = ask_payee or part.match.payee_known is not None
-                if part.match.sum_above is not None:
-                    sums += _sum_needs(part, part.match.sum_above, question)
-                if part.match.count_above is not None:
-                    counts += _count_needs(part, part.match.count_above, question)
+    rules = (rule for rule in found.looks_up if rule.may_apply(question))
+    for part in (part for rule in rules for part in rule.parts):
+        ask_payee = ask_payee or part.match.payee_known is not None
+        if part.match.sum_above is not None:
+            sums += _sum_needs(part, part.match.sum_above, question)
+        if part.match.count_above is not None:
+            counts += _count_needs(part, part.match.count_above, question)
     payee = question.payee
     return Needs(
         usage=usage,

@@ -23,8 +23,8 @@ _log = structlog.get_logger("bursar.alerts")
 class Outbox(Protocol):
     """What delivering asks of the ledger."""
 
-    async def outbox_take(self, at: datetime, limit: int = 50) -> list[tuple[str, str, bytes]]: ...  # noqa: D102
-    async def outbox_done(self, outbox_id: str, at: datetime) -> None: ...  # noqa: D102
+    async def outbox_take(self, at: datetime, limit: int = 50) -> list[tuple[str, str, bytes]]: ...  # noqa: D102 -- the Ledger tells
+    async def outbox_done(self, outbox_id: str, at: datetime) -> None: ...  # noqa: D102 -- the Ledger tells
 
 
 class Alerts:

@@ -56,7 +56,7 @@ class AttemptBooks(Protocol):
     """What an attempt asks of the ledger."""
 
     async def claim(self, command: Claim) -> Claimed | NotClaimed: ...  # noqa: D102 -- ledger.ledger.Ledger tells
-    async def settle(self, command: Settlement) -> Settled: ...  # noqa: D102
+    async def settle(self, command: Settlement) -> Settled: ...  # noqa: D102 -- the Ledger tells
 
 
 class AttemptParts(Struct, frozen=True, kw_only=True):
@@ -105,7 +105,7 @@ async def attempt(
         return claimed
     guard = Guard(_send_by_s(parts, claimed, loaded, begun_s + lease_s), parts.monotonic)
     try:
-        report = await _carry_out(parts, claimed, loaded, purpose, guard, begun_s + lease_s)
+        report = await _carry_out(parts, claimed, loaded, purpose, guard, end_s=begun_s + lease_s)
     except BaseException as stop:
         # Cancelled or worse, in the middle: whoever asks later must not believe that nothing happened.
         _log.warning("an attempt was stopped", call_id=call.call_id, by=type(stop).__name__)
@@ -162,7 +162,7 @@ def _send_by_s(parts: AttemptParts, claimed: Claimed, loaded: LoadedTool, lease_
 
 
 async def _carry_out(
-    parts: AttemptParts, claimed: Claimed, loaded: LoadedTool, purpose: str, guard: Guard, end_s: float
+    parts: AttemptParts, claimed: Claimed, loaded: LoadedTool, purpose: str, guard: Guard, *, end_s: float
 ) -> OutcomeReport:
     """Run the tool's work within the lease and turn every end of it into a report."""
     try:

@@ -39,11 +39,11 @@ class DispatcherBooks(AttemptBooks, Protocol):
     """What the dispatcher asks of the ledger."""
 
     async def runnable(self, limit: int) -> Sequence[str]: ...  # noqa: D102 -- ledger.ledger.Ledger tells
-    async def unknowns(self, limit: int) -> Sequence[str]: ...  # noqa: D102
-    async def find_call(self, call_id: str) -> CallRecord | None: ...  # noqa: D102
-    async def wait_changes(self, since: int, timeout_s: float) -> int: ...  # noqa: D102
-    async def sweep(self, at: datetime) -> Mapping[str, int]: ...  # noqa: D102
-    async def heartbeat(self, process_id: str, *, live_spend: bool, at: datetime) -> None: ...  # noqa: D102
+    async def unknowns(self, limit: int) -> Sequence[str]: ...  # noqa: D102 -- the Ledger tells
+    async def find_call(self, call_id: str) -> CallRecord | None: ...  # noqa: D102 -- the Ledger tells
+    async def wait_changes(self, since: int, timeout_s: float) -> int: ...  # noqa: D102 -- the Ledger tells
+    async def sweep(self, at: datetime) -> Mapping[str, int]: ...  # noqa: D102 -- the Ledger tells
+    async def heartbeat(self, process_id: str, *, live_spend: bool, at: datetime) -> None: ...  # noqa: D102 -- the Ledger tells
 
 
 class Dispatcher:

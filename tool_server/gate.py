@@ -53,16 +53,16 @@ class GateBooks(Protocol):
     """What the gate asks of the ledger."""
 
     async def admit(self, command: Admission) -> Admitted: ...  # noqa: D102 -- ledger.ledger.Ledger tells
-    async def preview(self, call: Call, process: ProcessFacts, at: datetime) -> Decision: ...  # noqa: D102
-    async def find_call(self, call_id: str) -> CallRecord | None: ...  # noqa: D102
-    async def find_approval(self, approval_id: str) -> ApprovalRecord | None: ...  # noqa: D102
-    async def stored(self, agent: str, tool: str, key: str, fingerprint: str) -> CallRecord | None: ...  # noqa: D102
-    async def read(self, queries: tuple[Query, ...], reader: Reader) -> tuple[RecordRef, ...]: ...  # noqa: D102
-    async def run(self, run_id: str) -> RunRecord | None: ...  # noqa: D102
-    async def standing_run(self, project: str, *, afresh: bool = False) -> RunRecord: ...  # noqa: D102
-    def touch(self, agent: str, at: datetime) -> None: ...  # noqa: D102
-    async def note_read(self, call: Call, at: datetime, args: bytes, code: str) -> None: ...  # noqa: D102
-    async def note_invalid(self, agent: str, tool: str, code: str, message: str, at: datetime) -> None: ...  # noqa: D102
+    async def preview(self, call: Call, process: ProcessFacts, at: datetime) -> Decision: ...  # noqa: D102 -- the Ledger tells
+    async def find_call(self, call_id: str) -> CallRecord | None: ...  # noqa: D102 -- the Ledger tells
+    async def find_approval(self, approval_id: str) -> ApprovalRecord | None: ...  # noqa: D102 -- the Ledger tells
+    async def stored(self, agent: str, tool: str, key: str, fingerprint: str) -> CallRecord | None: ...  # noqa: D102 -- the Ledger tells
+    async def read(self, queries: tuple[Query, ...], reader: Reader) -> tuple[RecordRef, ...]: ...  # noqa: D102 -- the Ledger tells
+    async def run(self, run_id: str) -> RunRecord | None: ...  # noqa: D102 -- the Ledger tells
+    async def standing_run(self, project: str, *, afresh: bool = False) -> RunRecord: ...  # noqa: D102 -- the Ledger tells
+    def touch(self, agent: str, at: datetime) -> None: ...  # noqa: D102 -- the Ledger tells
+    async def note_read(self, call: Call, at: datetime, args: bytes, code: str) -> None: ...  # noqa: D102 -- the Ledger tells
+    async def note_invalid(self, agent: str, tool: str, code: str, message: str, at: datetime) -> None: ...  # noqa: D102 -- the Ledger tells
 
 
 class GateParts(Struct, frozen=True, kw_only=True):

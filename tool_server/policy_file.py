@@ -28,8 +28,8 @@ _log = structlog.get_logger("bursar.policy")
 class PolicyBooks(Protocol):
     """What a policy file asks of the ledger."""
 
-    async def activate(self, text: str, file: str, *, by: str, at: datetime) -> object: ...  # noqa: D102
-    async def active(self) -> tuple[str, str, str] | None: ...  # noqa: D102
+    async def activate(self, text: str, file: str, *, by: str, at: datetime) -> object: ...  # noqa: D102 -- the Ledger tells
+    async def active(self) -> tuple[str, str, str] | None: ...  # noqa: D102 -- the Ledger tells
 
 
 def known_tools(policies: Path, release: Path = TOOLS_FILE) -> Tools:

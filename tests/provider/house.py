@@ -148,9 +148,17 @@ async def a_place(
         reload_s=0.1,
         **settings,
     )
-    new_id = id_maker(wiring.now)
+    place = Place(folder=folder, db=db, settings=chosen, wiring=wiring)
+    if not (folder / "bursar.db").exists():
+        await made(place)
+    return place
+
+
+async def made(place: Place) -> None:
+    """Make the tables and the account."""
+    wiring, new_id = place.wiring, id_maker(place.wiring.now)
     await make_ledger(
-        db,
+        place.db,
         account_id=ACCOUNT,
         name="Test",
         instance_id="instance-1",
@@ -158,7 +166,6 @@ async def a_place(
         ids=new_id,
         at=wiring.now(),
     )
-    return Place(folder=folder, db=db, settings=chosen, wiring=wiring)
 
 
 @asynccontextmanager
@@ -279,4 +286,4 @@ async def settled(condition: Callable[[], bool], within_s: float = 5.0) -> None:
     while not condition():
         if time.monotonic() > end:
             raise AssertionError("it did not come true in time")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # Another process makes it true; nothing tells us when.

@@ -138,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
         if name == "lose_before":
             self._hang_up()
         elif name == "hang_before":
-            time.sleep(seconds)
+            time.sleep(seconds)  # The fault itself: an answer that comes late.
             self._hang_up()
         elif name == "late":
             threading.Timer(seconds, self.truth.execute, (key, order)).start()
@@ -153,12 +153,12 @@ class Handler(BaseHTTPRequestHandler):
     def _after(self, name: str, seconds: float, done: tuple[int, dict[str, Any]]) -> None:
         """Answer, or fail to, once the order is done."""
         if name == "slow":
-            time.sleep(seconds)
+            time.sleep(seconds)  # The fault itself: an answer that comes late.
             self._answer(*done)
         elif name == "lose":
             self._hang_up()
         elif name == "hang":
-            time.sleep(seconds)
+            time.sleep(seconds)  # The fault itself: an answer that comes late.
             self._hang_up()
         elif name == "break":
             self._answer(500, {})

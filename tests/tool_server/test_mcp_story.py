@@ -163,7 +163,7 @@ async def test_a_client_that_hangs_up_interrupts_nothing(small: Desk, shop: Shop
 
 
 async def test_status_shows_the_room_under_the_caps_and_what_moved(small: Desk) -> None:
-    """An agent that wakes up needs one look: where it stands, what it may spend, what was decided meanwhile."""
+    """An agent that wakes up needs one look: where it stands, what it may spend, what was decided."""
     await enlist(small, "wanda")
     async with listening(small) as bind, connected(WIRES[1], bind, "wanda") as agent:
         fresh = (await agent.call("my_status")).data["data"]

@@ -1,4 +1,4 @@
-"""What the judge promises about money, people and time; M numbers are the money rules a test holds."""
+"""What the judge promises about caps, live money and postures; M numbers are the money rules a test holds."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ from datetime import UTC, datetime
 import pytest
 
 from policy.decide import decide, needs
-from policy.language import Hours
 from policy.model import (
     Answer,
-    CountAbove,
     EarnedNeed,
     Kind,
     Limit,
-    Limits,
     LiveSpend,
     Match,
     Mode,
-    Needs,
     Posture,
     Scope,
     SumAbove,
-    Twin,
     Usage,
     UsageNeed,
     Window,
@@ -32,13 +27,9 @@ from policy.money import Money
 from tests.policy.build import (
     DAY,
     MONTH,
-    NOW,
     RUN,
-    SPENDING,
     allow,
-    ask,
     cap,
-    deny,
     facts,
     ids,
     judge,
@@ -295,228 +286,3 @@ def test_a_posture_that_could_not_be_read_closes() -> None:
     """A missing fact is a denial, where a posture could matter."""
     assert judge(policy(allow()), purchase(), posture=None).code == "fact_missing"
     assert judge(policy(allow()), of_kind(Kind.READ), posture=None).answer is ALLOW
-
-
-# --- human-only, withdrawals, core tools -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("call", [of_kind(Kind.HUMAN_ONLY), of_kind(Kind.DRAFT, operation="refund")])
-def test_no_allow_ever_runs_a_human_only_effect(call: object) -> None:
-    """M29: without a rule, owners are asked: quorum one, seven days, fifteen minutes to run."""
-    decision = judge(policy(allow(), allow("b", shadow=True)), call)  # type: ignore[arg-type]  # A Call each time.
-    assert (decision.answer, decision.rules, decision.shadows) == (ASK, (), ())
-    desk = decision.asks[0].desk
-    assert (desk.who, desk.quorum, desk.expires_in_s, desk.run_within_s) == (("role:owner",), 1, 604_800, 900)
-    assert str(desk.at) == "built in"
-
-
-def test_a_rule_may_name_another_desk_for_human_only_or_deny_it() -> None:
-    """M29 is the default, not the law."""
-    assert ids(each.desk for each in judge(policy(ask()), of_kind(Kind.HUMAN_ONLY)).asks) == ["desk"]
-    assert judge(policy(ask(), deny()), of_kind(Kind.HUMAN_ONLY)).answer is DENY
-
-
-def test_only_a_deny_that_names_the_tool_stops_a_withdrawal() -> None:
-    """Taking back must stay possible when everything else is frozen."""
-    call = of_kind(Kind.WITHDRAW, tool="cancel_purchase", own=True)
-    for wide in (deny(), deny(match=Match(kind=(Kind.WITHDRAW,))), deny(match=Match(tool=("cancel_*",)))):
-        assert judge(policy(wide), call).answer is ALLOW
-    assert judge(policy(deny(match=Match(tool=("cancel_purchase",)))), call).answer is DENY
-    assert judge(policy(ask()), call).answer is ALLOW
-    assert not needs(policy(ask()), call).waiting
-
-
-def test_withdrawing_what_is_not_ones_own_needs_a_rule() -> None:
-    """Closing another agent's offer is not taking back."""
-    call = of_kind(Kind.WITHDRAW, tool="stripe_close_offer")
-    assert judge(policy(), call).code == "no_rule"
-    assert judge(policy(allow()), call).answer is ALLOW
-    assert judge(policy(ask()), call).answer is ASK
-    assert needs(policy(ask()), call).waiting
-    assert not needs(policy(allow()), call).waiting
-
-
-def test_nothing_stops_a_core_tool() -> None:
-    """An agent must always be able to ask where it stands."""
-    call = of_kind(Kind.READ, tool="my_status", core=True)
-    closed = policy(deny(), deny("named", Match(tool=("my_status",))))
-    decision = decide(closed, call, facts(posture=None))
-    assert (decision.answer, decision.rules, decision.policy_sha256) == (ALLOW, (), "a" * 64)
-    assert needs(closed, call) == Needs(timezone="UTC")
-
-
-# --- twins, waiting requests, readiness ------------------------------------------------------------------
-
-
-def test_a_twin_asks_owners_even_where_rules_allow() -> None:
-    """M26: quorum one, a day to answer, an hour to run."""
-    twin = Twin("call_1", "queued")
-    decision = judge(policy(allow()), purchase(), twin=twin)
-    assert (decision.answer, decision.twin) == (ASK, twin)
-    desk = decision.asks[0].desk
-    assert (desk.who, desk.quorum, desk.expires_in_s, desk.run_within_s) == (
-        ("role:owner",),
-        1,
-        86_400,
-        3_600,
-    )
-    assert "it looks like call_1 (queued)" in decision.message
-
-
-def test_a_twin_is_answered_by_the_desks_that_are_asked_anyway() -> None:
-    """M26: unless it may have been bought; then owners always answer."""
-    asked = judge(policy(ask()), purchase(), twin=Twin("call_1", "succeeded"))
-    assert ids(each.desk for each in asked.asks) == ["desk"]
-    unsure = judge(policy(ask(), ask("lost", desk="gone")), purchase(), twin=Twin("call_1", "unknown"))
-    assert ids(each.desk for each in unsure.asks) == ["built-in:owners", "desk"]
-    unsure = judge(policy(ask()), purchase(), twin=Twin("call_1", "unknown"))
-    assert ids(each.desk for each in unsure.asks) == ["desk", "built-in:owners"]
-
-
-def test_a_twin_that_was_not_looked_for_denies() -> None:
-    """M26: not looked for is not absent; only purchases have twins."""
-    assert judge(policy(allow()), purchase(), twin_checked=False).code == "fact_missing"
-    earn = of_kind(Kind.EARN)
-    assert judge(policy(allow()), earn, twin_checked=False, twin=Twin("call_1", "queued")).answer is ALLOW
-    assert needs(policy(), purchase()).twin
-    assert not needs(policy(), earn).twin
-
-
-def test_a_twin_does_not_turn_silence_into_a_question() -> None:
-    """A person is asked about what rules allow, not about what nobody allowed."""
-    assert judge(policy(), purchase(), twin=Twin("call_1", "queued")).code == "no_rule"
-
-
-def test_one_agent_keeps_no_more_requests_waiting_than_it_may() -> None:
-    """M17: people's attention is a resource too."""
-    asking = policy(ask(), limits=Limits(open_requests=3))
-    assert judge(asking, purchase(), open_requests=2).answer is ASK
-    decision = judge(asking, purchase(), open_requests=3)
-    assert (decision.code, decision.retry) == ("too_many_requests", "later")
-    assert judge(asking, purchase(), open_requests=None).code == "fact_missing"
-    assert judge(policy(allow()), purchase(), open_requests=99).answer is ALLOW
-
-
-def test_waiting_requests_hold_at_most_their_share_but_a_lone_one_may_hold_more() -> None:
-    """M17: a quarter of each account or project money cap."""
-    asking = policy(ask(), cap("day", "10.00"), cap("agent", "10.00", per=Scope.AGENT), cap("pace", 9))
-    assert judge(asking, purchase("9.00")).answer is ASK
-    waiting = {"day": Usage(held=100, agent_waiting=100), "agent": Usage(held=100, agent_waiting=900)}
-    assert judge(asking, purchase("1.50"), usage=waiting).answer is ASK
-    decision = judge(asking, purchase("1.51"), usage=waiting)
-    assert (decision.code, decision.cap, decision.retry) == ("held_share_exceeded", "day", "later")
-
-
-def test_at_claim_nothing_of_the_call_waits_any_more() -> None:
-    """M17 bounds what waits; an approved call must not be denied because others wait."""
-    asking = policy(ask(), cap("day", "10.00"))
-    waiting = {"day": Usage(agent_waiting=900)}
-    assert judge(asking, purchase(), usage=waiting, open_requests=99, claiming=True).answer is ASK
-
-
-def test_a_provider_that_is_not_ready_holds_a_call_and_denies_none() -> None:
-    """It stays queued until its run-by time; the ledger itself is always ready."""
-    for ready in (False, None):
-        decision = judge(policy(allow()), purchase(), ready=ready, missing=("a key",))
-        assert (decision.answer, decision.held_reason, decision.missing) == (ALLOW, "not_ready", ("a key",))
-        assert judge(policy(ask()), purchase(), ready=ready).held_reason == "not_ready"
-        local = of_kind(Kind.DRAFT, provider="bursar")
-        assert judge(policy(allow()), local, ready=ready).held_reason == ""
-    assert judge(policy(allow()), purchase(), missing=("a warning",)).missing == ()
-
-
-# --- when time is the reason -----------------------------------------------------------------------------
-
-
-WEEKEND = Match(kind=SPENDING, hours=Hours(days=(5, 6)))
-SATURDAY = at("2026-11-21T10:00")
-
-
-def test_a_denial_by_hours_says_when_they_end() -> None:
-    """An agent that knows when to come back does not ask every minute."""
-    frozen = policy(allow(), deny("weekend", WEEKEND), timezone="Europe/Berlin")
-    decision = judge(frozen, purchase(), now=SATURDAY)
-    assert (decision.code, decision.retry, decision.retry_at) == (
-        "denied_by_rule",
-        "later",
-        at("2026-11-22T23:00"),
-    )
-
-
-def test_the_end_of_one_rules_hours_does_not_hide_another_rule() -> None:
-    """The weekend ends at midnight, but nights are closed too."""
-    night = deny("night", Match(hours=Hours(from_minute=22 * 60, to_minute=6 * 60)))
-    frozen = policy(allow(), deny("weekend", WEEKEND), night)
-    assert judge(frozen, purchase(), now=SATURDAY).retry_at == at("2026-11-23T06:00")
-
-
-def test_a_denial_that_also_has_another_reason_has_no_date() -> None:
-    """Coming back on Monday to hear no again helps nobody."""
-    frozen = policy(allow(), deny("weekend", WEEKEND), deny("payee", Match(payee=("example.com",))))
-    decision = judge(frozen, purchase(), now=SATURDAY)
-    assert (decision.retry, decision.retry_at) == ("never", None)
-    always = policy(deny("always", Match(hours=Hours())))
-    assert judge(always, purchase()).retry_at is None
-    nowhere = policy(deny("weekend", WEEKEND), timezone="No/Where")
-    assert judge(nowhere, purchase(), now=SATURDAY).retry_at is None
-
-
-def test_an_unless_with_hours_says_when_it_opens() -> None:
-    """Deny except in office hours: the date is when the office opens."""
-    office = deny(unless=Match(hours=Hours(days=(0, 1, 2, 3, 4), from_minute=540, to_minute=1_020)))
-    assert judge(policy(allow(), office), purchase(), now=SATURDAY).retry_at == at("2026-11-23T09:00")
-
-
-def test_a_denial_by_a_sum_or_a_count_says_when_its_window_ends() -> None:
-    """At the latest: then what was counted counts no more."""
-    sums = deny(match=Match(sum_above=SumAbove((usd("2.00"),), Scope.RUN, DAY)))
-    assert judge(policy(sums), purchase(), sums={"denied": 100}).retry_at == at("2026-11-21T00:00")
-    assert judge(policy(sums), purchase("2.01"), sums={"denied": 0}).retry_at is None
-    counts = deny(match=Match(count_above=CountAbove(1, Scope.RUN, HOUR)))
-    assert judge(policy(counts), purchase(), counts={"denied": 5}).retry_at == at("2026-11-20T11:01")
-    for_ever = deny(match=Match(count_above=CountAbove(1, Scope.RUN, RUN)))
-    assert judge(policy(for_ever), purchase(), counts={"denied": 5}).retry_at is None
-
-
-def test_a_sum_in_a_zone_nobody_knows_has_no_date() -> None:
-    """A window that cannot be cut has no end."""
-    sums = deny(match=Match(sum_above=SumAbove((usd("2.00"),), Scope.RUN, DAY)))
-    assert judge(policy(sums, timezone="No/Where"), purchase(), sums={"denied": 100}).retry_at is None
-
-
-def test_silence_outside_an_allows_hours_says_when_they_begin() -> None:
-    """Big sales only in office hours: outside them nothing allows, and that is a matter of time."""
-    office = Hours(days=(0, 1, 2, 3, 4), from_minute=540, to_minute=1_020)
-    decision = judge(policy(allow(match=Match(hours=office))), purchase(), now=SATURDAY)
-    assert (decision.code, decision.retry, decision.retry_at) == ("no_rule", "later", at("2026-11-23T09:00"))
-    other = policy(allow(match=Match(hours=office, agent=("maker",))))
-    assert judge(other, purchase(), now=SATURDAY).retry_at is None
-    assert judge(policy(allow(match=Match(agent=("maker",)))), purchase()).retry_at is None
-
-
-def test_days_that_never_line_up_have_no_date() -> None:
-    """An allow on Mondays that is silent on Mondays: the search for a date must end."""
-    monday = Hours(days=(0,))
-    never = policy(allow(match=Match(hours=monday), unless=Match(hours=monday)))
-    assert judge(never, purchase(), now=NOW).retry_at is None
-    both = policy(deny("a", Match(hours=monday)), deny("b", unless=Match(hours=monday)))
-    assert judge(both, purchase(), now=SATURDAY).retry_at is None
-
-
-# --- explanations ----------------------------------------------------------------------------------------
-
-
-def test_a_denial_by_rules_names_the_rule_its_place_and_its_reason() -> None:
-    """The reader must find the line to change."""
-    rules = (deny("a", because="money rests"), deny("b", unless=Match(agent=("maker",), recurring=True)))
-    decision = judge(policy(*rules), purchase())
-    assert decision.message == "rule 'a' in policies.yaml:40 and 1 more denies it: money rests"
-    assert decision.would_change == ("rule 'b' is silent where agent: maker; recurring: true",)
-    assert judge(policy(deny()), purchase()).message == "rule 'denied' in policies.yaml:40 denies it"
-
-
-def test_a_question_says_where_it_would_not_be_asked() -> None:
-    """What would change the answer is in the rule's own words."""
-    decision = judge(policy(ask(unless=Match(up_to=(usd("1.00"),)))), purchase())
-    assert decision.would_change == ("rule 'asks' is silent where amount up_to: 1.00 USD",)
-    assert decision.message == "a person decides: desk 'desk'"

@@ -1,8 +1,8 @@
 """How a plugin's changes become rows: one table from the kind of change to the function that writes it.
 
-An applier runs in the transaction of its call's admission or settlement, under the account's lock, and may raise
-CallRefused: then nothing of the command is written. Settlements alone go on without their changes, since what
-happened at a provider must be recorded whatever else is wrong; people are told.
+An applier runs in the transaction of its call's admission or settlement, under the account's lock, and may
+raise CallRefused: then nothing of the command is written. Settlements alone go on without their changes,
+since what happened at a provider must be recorded whatever else is wrong; people are told.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ChangeContext(Struct, frozen=True):
 Applier = Callable[[Tx, Any, ChangeContext], None]
 
 
-class ChangeUnknown(BursarError):
+class ChangeUnknown(BursarError):  # noqa: N818 -- it says what was met
     """A plugin asked for a change that this ledger has no table for."""
 
 

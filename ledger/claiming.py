@@ -1,4 +1,4 @@
-"""The claim, purely: everything is looked at again under the policy of now, then the lease is fenced (step 4, M5).
+"""The claim, purely: everything is looked at again under the policy of now, then leased (step 4, M5).
 
 A refusal sorts itself into four ends, and a call that stays queued says why in `held_reason`:
 denied (a posture, LIVE_SPEND, a rule), cancelled (what it rested on changed), back to approval, or held.
@@ -52,12 +52,12 @@ def plan_claim(world: World, command: Claim) -> Claimed | NotClaimed:
 # --- a queued call ---------------------------------------------------------------------------------------
 
 
-def _claim_queued(world: World, command: Claim, row: CallRow, at_us: int) -> Claimed | NotClaimed:
+def _claim_queued(world: World, command: Claim, row: CallRow, at_us: int) -> Claimed | NotClaimed:  # noqa: PLR0911 -- one line for each way it can end
     if row.state != "queued":
         return _not(row, "not_queued", f"the call is {row.state}, not queued")
     if row.run_by_us is not None and at_us >= row.run_by_us:
         return _end(
-            world, row, "expired", RunByPassed.code, "it could not run before its time was over", at_us
+            world, row, "expired", RunByPassed.code, "it could not run before its time was over", at_us=at_us
         )
     changed = _what_changed(world, command, row)
     if changed is not None:
@@ -73,10 +73,10 @@ def _claim_queued(world: World, command: Claim, row: CallRow, at_us: int) -> Cla
     held = _why_held(command, row, decision, identity)
     if held is not None:
         return _hold(world, row, *held, at_us)
-    return _lease(world, command, row, decision, identity, records, call, at_us)
+    return _lease(world, command, row, decision, identity=identity, records=records, call=call, at_us=at_us)
 
 
-def _what_changed(world: World, command: Claim, row: CallRow) -> tuple[str, str] | None:
+def _what_changed(world: World, command: Claim, row: CallRow) -> tuple[str, str] | None:  # noqa: PLR0911 -- one line for each way it can end
     """Return why a call is to be cancelled: what it rested on is no longer as it was."""
     agent = world.house.agents.get(row.agent)
     now = to_us(command.at)
@@ -111,7 +111,7 @@ def _decide(world: World, command: Claim, row: CallRow, call: Call, at_us: int) 
     if world.law is None:
         return Decision(answer=Answer.DENY, code="no_active_policy", message="no policy is active any more")
     needs = world.needs(row.call_id, call)
-    facts = gather(world, call, needs, command.process, at_us, row)
+    facts = gather(world, call, needs, command.process, at_us, own=row)
     return world.judge.decide(world.law.policy, call, facts)
 
 
@@ -151,7 +151,7 @@ def _back_to_approval(world: World, row: CallRow, decision: Decision, at_us: int
     expires_in_s, run_within_s = approvals.clocks(decision.asks)
     if row.admitted_at_us + expires_in_s * SECOND_US <= at_us:
         said = "the policy now asks for more than was answered, and the time to ask is over"
-        return _end(world, row, "expired", "approval_expired", said, at_us)
+        return _end(world, row, "expired", "approval_expired", said, at_us=at_us)
     edges.move(world, row, "awaiting_approval", at_us)
     row.decision, row.policy_sha256 = ENCODER.encode(decision), decision.policy_sha256 or row.policy_sha256
     world.log(
@@ -215,6 +215,7 @@ def _lease(
     command: Claim,
     row: CallRow,
     decision: Decision,
+    *,
     identity: ProviderIdentity | None,
     records: tuple[RecordRef, ...],
     call: Call,
@@ -225,7 +226,9 @@ def _lease(
     row.policy_sha256 = decision.policy_sha256 or row.policy_sha256
     row.message = ""
     edges.close_request(world, row, "consumed", at_us)
-    return _attempt(world, command, row, identity or ProviderIdentity("", Mode(row.mode)), records, at_us)
+    return _attempt(
+        world, command, row, identity or ProviderIdentity("", Mode(row.mode)), records, at_us=at_us
+    )
 
 
 def _attempt(
@@ -234,6 +237,7 @@ def _attempt(
     row: CallRow,
     identity: ProviderIdentity,
     records: tuple[RecordRef, ...],
+    *,
     at_us: int,
 ) -> Claimed:
     """Open an attempt under a new fencing token; committed before any byte leaves."""
@@ -298,10 +302,10 @@ def _claim_unknown(world: World, command: Claim, row: CallRow, at_us: int) -> Cl
         refused = _why_no_replay(world, command, row, at_us)
         if refused is not None:
             return refused
-    return _attempt(world, command, row, identity, (), at_us)
+    return _attempt(world, command, row, identity, (), at_us=at_us)
 
 
-def _why_no_replay(world: World, command: Claim, row: CallRow, at_us: int) -> NotClaimed | None:
+def _why_no_replay(world: World, command: Claim, row: CallRow, at_us: int) -> NotClaimed | None:  # noqa: PLR0911 -- one line for each way it can end
     if row.kind == Kind.HUMAN_ONLY:
         return _not(row, "human_only", "only a person may have it tried again")
     if row.provider_key is None or row.provider_key_until_us is None or at_us >= row.provider_key_until_us:
@@ -330,7 +334,7 @@ def _givers_stand(world: World, row: CallRow) -> bool:
 # --- answers ---------------------------------------------------------------------------------------------
 
 
-def _end(world: World, row: CallRow, state: str, code: str, message: str, at_us: int) -> NotClaimed:
+def _end(world: World, row: CallRow, state: str, code: str, message: str, *, at_us: int) -> NotClaimed:
     edges.end_unrun(world, row, state, code=code, message=message, actor=edges.SYSTEM, at_us=at_us)
     return _not(row, code, message)
 

@@ -109,7 +109,7 @@ class Ledger(CallSide, PeopleSide, HouseSide, ReadSide, AuditSide, RevenueSide, 
             want = Wanted()
             want_facts(world, want, PREVIEWED, call, to_us(at), claims=False)
             load_facts(tx, world, want)
-            facts = gather(world, call, world.needs(PREVIEWED, call), process, to_us(at), None)
+            facts = gather(world, call, world.needs(PREVIEWED, call), process, to_us(at), own=None)
             return world.judge.decide(world.law.policy, call, facts)
 
         return await self._core.read_world(work)
@@ -163,8 +163,12 @@ async def open_ledger(
     else:
         lock = None
         readers = postgres_engine(url)
-        async with readers.connect() as connection:
-            account = await connection.run_sync(_ready, account_id)
+        try:
+            async with readers.connect() as connection:
+                account = await connection.run_sync(_ready, account_id)
+        except BaseException:
+            await readers.dispose()
+            raise
         writer = TaskWriter(readers, machine, committed=wakes.wake, **(options or {}))
         engines = (readers,)
     core = Core(
@@ -184,16 +188,16 @@ def sqlite_path(url: str) -> Path:
 def _ready(connection: Connection, account_id: str | None) -> str:
     """Check the tables' revision and return the account to serve."""
     schema_state.check_head(connection)
-    accounts = [
-        row[0] for row in connection.execute(text("SELECT account_id FROM accounts ORDER BY account_id"))
-    ]
-    if account_id is None and len(accounts) == 1:
-        return str(accounts[0])
-    if account_id is None or account_id not in accounts:
+    found = connection.execute(text("SELECT account_id, moved_to FROM accounts ORDER BY account_id"))
+    moved: dict[str, str | None] = {row[0]: row[1] for row in found}
+    account = next(iter(moved)) if account_id is None and len(moved) == 1 else account_id
+    if account is None or account not in moved:
         raise ConfigurationError(
-            f"there is no account {account_id!r} in this ledger; make one with `bursar init`"
+            f"there is no account {account!r} in this ledger; make one with `bursar init`"
         )
-    return account_id
+    if moved[account] is not None:
+        raise ConfigurationError(f"this ledger has moved to {moved[account]} and never serves again")
+    return account
 
 
 def _on_sqlite(path: Path, work: Callable[[Connection], T]) -> T:

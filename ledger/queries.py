@@ -16,7 +16,7 @@ from policy.errors import BursarError
 Loader = Callable[[Tx, Any, Reader], tuple[RecordRef, ...]]
 
 
-class QueryUnknown(BursarError):
+class QueryUnknown(BursarError):  # noqa: N818 -- it says what was met
     """A plugin asked a question that this ledger has no answer for."""
 
 

@@ -109,7 +109,7 @@ def _judge(world: World, command: Admission, at_us: int) -> Judged:
         return Judged(NO_POLICY, None)
     policy = world.law.policy
     needs = world.needs(command.call_id, command.call)
-    facts = gather(world, command.call, needs, command.process, at_us, None)
+    facts = gather(world, command.call, needs, command.process, at_us, own=None)
     decision = world.judge.decide(policy, command.call, facts)
     changed = None
     if decision.answer is Answer.ALLOW and command.local is not None:

@@ -64,7 +64,7 @@ class Dispatcher:
         self._parts = parts
         self._registry = registry
         self._waiting = waiting
-        self._reconciler = reconciler
+        self.reconciler = reconciler
         self._deliver = deliver
         self._held_again_s = held_again_s
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -153,7 +153,7 @@ class Dispatcher:
             await self._books.find_call(call_id) for call_id in await self._books.unknowns(MOST_LOOKED_AT)
         ]
         unknown = tuple(call for call in found if call is not None and call.state is CallState.UNKNOWN)
-        for call in self._reconciler.due(unknown):
+        for call in self.reconciler.due(unknown):
             if call.call_id not in self._tasks and not self._stop.is_set():
                 self._start(call.call_id, self._learn(call))
 
@@ -187,7 +187,7 @@ class Dispatcher:
         await self._tell(call.call_id, result)
 
     async def _learn(self, call: CallRecord) -> None:
-        result = await self._reconciler.step(call)
+        result = await self.reconciler.step(call)
         if result is not None:
             await self._tell(call.call_id, result)
 

@@ -88,18 +88,18 @@ class Gate:
     """
 
     def __init__(self, parts: GateParts) -> None:
-        self._parts = parts
+        self.parts = parts
         self._draining = False
         self.books = parts.books
 
     def listing(self, principal: Principal) -> tuple[ToolListing, ...]:
         """Return the tools this principal may see: core and its kits, in stable order."""
-        return self._parts.catalogue.listing(principal.kits)
+        return self.parts.catalogue.listing(principal.kits)
 
     def drain(self) -> None:
         """Admit nothing more and let those who wait go with what they have."""
         self._draining = True
-        self._parts.waiting.close()
+        self.parts.waiting.close()
 
     async def call(
         self, principal: Principal, tool_name: str, raw_arguments: bytes, meta: CallMeta
@@ -125,26 +125,26 @@ class Gate:
         except CallRefused as problem:
             return refused(problem)
         except Exception:  # noqa: BLE001 -- whatever broke, the agent needs an answer and the log the rest
-            reference = self._parts.new_id("ref")
+            reference = self.parts.new_id("ref")
             _log.exception("a call broke", tool=tool_name[:40], agent=principal.agent, reference=reference)
             return broke(f"Something in the tool server broke; tell the operator the reference {reference}")
 
     async def _call(self, principal: Principal, tool_name: str, raw: bytes, meta: CallMeta) -> CallResult:
         if self._draining:
             raise Unavailable("the server is stopping; nothing was admitted, call again in a minute")
-        self.books.touch(principal.agent, self._parts.now())
-        core = self._parts.catalogue.core.get(tool_name)
+        self.books.touch(principal.agent, self.parts.now())
+        core = self.parts.catalogue.core.get(tool_name)
         if core is not None:
             return await self._core(principal, core, raw, meta)
-        loaded = self._parts.catalogue.find(principal, tool_name)
-        intent = await self._parts.normalizer.intent(principal, loaded, raw, meta)
+        loaded = self.parts.catalogue.find(principal, tool_name)
+        intent = await self.parts.normalizer.intent(principal, loaded, raw, meta)
         return await self._take(intent)
 
     async def _take(self, intent: Intent) -> CallResult:
         """Take steps 1 and 2, anew where a record changed in between; then wait a little for the rest."""
         for last in (*[False] * (FRESH_READS - 1), True):
             try:
-                normal = await self._parts.normalizer.normal(intent)
+                normal = await self.parts.normalizer.normal(intent)
             except CallRefused:
                 stored = await self._stored(intent)
                 if stored is None:
@@ -160,7 +160,7 @@ class Gate:
             except RunClosed:
                 if last or not intent.standing:
                     raise
-                intent = await self._parts.normalizer.next_day(intent)
+                intent = await self.parts.normalizer.next_day(intent)
         raise AssertionError("unreachable")  # pragma: no cover -- the last round returns or raises
 
     async def _stored(self, intent: Intent) -> CallRecord | None:
@@ -182,8 +182,8 @@ class Gate:
         Raises nothing.
         """
         try:
-            loaded = self._parts.catalogue.find(agent, tool_name)
-            intent = await self._parts.normalizer.intent(agent, loaded, raw, CallMeta())
+            loaded = self.parts.catalogue.find(agent, tool_name)
+            intent = await self.parts.normalizer.intent(agent, loaded, raw, CallMeta())
             return await self._take(structs.replace(intent, requested_by=operator))
         except CallRefused as problem:
             return refused(problem)
@@ -193,12 +193,12 @@ class Gate:
 
         The new call has no key of the agent's: the old key answers with `replaced_by`. Raises CallRefused.
         """
-        loaded = self._parts.catalogue.find(agent, call.tool)
-        intent = await self._parts.normalizer.intent(
+        loaded = self.parts.catalogue.find(agent, call.tool)
+        intent = await self.parts.normalizer.intent(
             agent, loaded, raw, CallMeta(run_header=call.run_id), need_key=False
         )
         intent = structs.replace(intent, key=None, requested_by=operator, reason=call.reason)
-        admission = self._admission(await self._parts.normalizer.normal(intent), None)
+        admission = self._admission(await self.parts.normalizer.normal(intent), None)
         return structs.replace(admission, key_required=False, supersedes=call.call_id)
 
     # --- step 2 ---------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ class Gate:
         )
 
     def _facts(self) -> ProcessFacts:
-        return self._parts.providers.facts(live_spend=self._parts.live_spend)
+        return self.parts.providers.facts(live_spend=self.parts.live_spend)
 
     # --- after step 2 ---------------------------------------------------------------------------------------
 
@@ -247,10 +247,10 @@ class Gate:
         """Hand a call that may run to the dispatcher, wait a little for its end, and render it."""
         call = admitted.call
         if call.state is CallState.QUEUED:
-            self._parts.dispatch(call)
+            self.parts.dispatch(call)
         try:
             if call.state in {CallState.QUEUED, CallState.EXECUTING}:
-                call = await self.watch(call, self._parts.wait_s)
+                call = await self.watch(call, self.parts.wait_s)
             return await self._shown(call, approval=admitted.approval, replayed=admitted.replayed)
         except Exception:  # noqa: BLE001 -- whatever broke, the call is there and has an id
             # It is admitted and may run: an answer without its id would let the agent believe that it is not.
@@ -259,7 +259,7 @@ class Gate:
 
     async def watch(self, call: CallRecord, wait_s: float) -> CallRecord:
         """Return the call once it rests: ended, in doubt, asking a person; or as it is after `wait_s`."""
-        return await self._parts.waiting.moved(call, wait_s, done=settled)
+        return await self.parts.waiting.moved(call, wait_s, done=settled)
 
     async def watch_change(self, call: CallRecord, wait_s: float) -> CallRecord:
         """Return the call once it has moved from where it stands, or as it is after `wait_s`.
@@ -267,7 +267,7 @@ class Gate:
         For call_status.
         """
         seen = call.version
-        return await self._parts.waiting.moved(
+        return await self.parts.waiting.moved(
             call, wait_s, done=lambda now: now.version != seen and settled(now)
         )
 
@@ -284,8 +284,8 @@ class Gate:
             approval = await self.books.find_approval(call.approval_id or "")
         return shown(
             call,
-            now=self._parts.now(),
-            public_url=self._parts.public_url,
+            now=self.parts.now(),
+            public_url=self.parts.public_url,
             approval=approval,
             replayed=replayed,
         )
@@ -311,14 +311,14 @@ class Gate:
         self, principal: Principal, core: CoreTool[Any], raw: bytes, meta: CallMeta
     ) -> CallResult:
         args = into(read_arguments(raw), core.arguments)
-        context = CoreContext(principal=principal, meta=meta, now=self._parts.now(), gate=self)
+        context = CoreContext(principal=principal, meta=meta, now=self.parts.now(), gate=self)
         return await core.answer(args, context)
 
     async def preview(self, principal: Principal, tool_name: str, raw: bytes, meta: CallMeta) -> Decision:
         """Say what the policy would decide now, doing nothing and claiming no key. Raises CallRefused."""
-        loaded = self._parts.catalogue.find(principal, tool_name)
-        intent = await self._parts.normalizer.intent(principal, loaded, raw, meta, need_key=False)
-        normal = await self._parts.normalizer.normal(intent)
+        loaded = self.parts.catalogue.find(principal, tool_name)
+        intent = await self.parts.normalizer.intent(principal, loaded, raw, meta, need_key=False)
+        normal = await self.parts.normalizer.normal(intent)
         return await self.books.preview(normal.call, self._facts(), normal.at)
 
     async def _note_invalid(self, principal: Principal, tool_name: str, problem: InvalidArguments) -> None:
@@ -328,7 +328,7 @@ class Gate:
         """
         try:
             await self.books.note_invalid(
-                principal.agent, tool_name[:40], problem.code, problem.message, self._parts.now()
+                principal.agent, tool_name[:40], problem.code, problem.message, self.parts.now()
             )
         except CallRefused:
             _log.warning("an invalid call could not be recorded", agent=principal.agent, code=problem.code)

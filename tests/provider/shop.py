@@ -6,6 +6,7 @@ settings: {address: "http://127.0.0.1:..."}}]`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -303,6 +304,8 @@ def bursar_plugin(context: PluginContext) -> Plugin:
     async def read(args: Words, _records: Records, _context: ApplyContext) -> Applied:
         if args.text == "explode":
             raise ZeroDivisionError
+        if args.text == "wait":
+            await asyncio.Event().wait()
         answer = await shop.client.get("/orders", params={"ref": args.text})
         return Applied({"orders": answer.json()["orders"], "nothing": None})
 

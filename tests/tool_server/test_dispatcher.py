@@ -31,10 +31,18 @@ async def test_an_approved_call_starts_within_a_tenth_of_a_second(small: Desk, s
 
 
 @pytest.mark.parametrize("fault", ["lose", "hang", "break", "garbage", "unauthorized", "lose_before", "late"])
-async def test_m1_whatever_the_doubt_the_purchase_happens_at_most_once(
-    desk: Desk, shop: Shop, fault: str
-) -> None:
+async def test_m1_whatever_the_doubt_it_happens_once(small: Desk, shop: Shop, fault: str) -> None:
     """M1, M2, M8: a lost, garbled or late answer is unknown, never queued again, replayed under one key."""
+    await _once(small, shop, fault)
+
+
+@pytest.mark.parametrize("fault", ["lose", "late"])
+async def test_m1_holds_on_both_engines(desk: Desk, shop: Shop, fault: str) -> None:
+    """M1: what the ledger keeps decides, so each ledger is tried."""
+    await _once(desk, shop, fault)
+
+
+async def _once(desk: Desk, shop: Shop, fault: str) -> None:
     shop.fault(fault, seconds=0.8)
     result = await desk.buy()
     assert result.envelope.status == "outcome_unknown"
@@ -126,9 +134,9 @@ async def test_a_refund_is_never_sent_again_without_a_person(small: Desk, shop: 
     assert shop.requests() == 1
 
 
-async def test_m1_a_call_that_provably_never_left_waits_again(tmp_path: Path, shop: Shop) -> None:
+async def test_m1_a_call_that_provably_never_left_waits_again(copied: Path, shop: Shop) -> None:
     """M1: only a send that our own guard refused, or that never connected, brings a call back."""
-    place = await a_place(tmp_path, shop)
+    place = await a_place(copied, shop)
     async with opened(place, send_window_s=0.0) as desk:
         result = await desk.buy()
         call = await desk.stored(result)
@@ -241,9 +249,9 @@ async def test_a_plugin_that_breaks_while_it_runs_leaves_a_doubt(small: Desk, sh
     assert shop.requests() == 0
 
 
-async def test_a_local_call_that_a_person_allowed_is_applied_once(tmp_path: Path, shop: Shop) -> None:
+async def test_a_local_call_that_a_person_allowed_is_applied_once(copied: Path, shop: Shop) -> None:
     """A rule may ask a person about drafts and reads too; then the dispatcher carries them out."""
-    place = await a_place(tmp_path, shop)
+    place = await a_place(copied, shop)
     place.rewrite({"kind: [read, draft, withdraw, earn]": "kind: [withdraw, earn]"})
     place.rewrite({"kind: human_only": "kind: [human_only, read, draft]"})
     async with opened(place) as desk:
@@ -300,9 +308,9 @@ async def test_a_process_without_a_dispatcher_sees_what_the_worker_did(
         assert len(shop.orders()) == 1
 
 
-async def test_a_house_that_must_stop_says_what_still_ran_is_unknown(tmp_path: Path, shop: Shop) -> None:
+async def test_a_house_that_must_stop_says_what_still_ran_is_unknown(copied: Path, shop: Shop) -> None:
     """The drain's patience ends before the supervisor's: what was begun is in doubt, and found later."""
-    place = await a_place(tmp_path, shop)
+    place = await a_place(copied, shop)
     async with opened(place, wait_s=0.05) as desk:
         shop.fault("slow", seconds=0.5)
         result = await desk.buy(tool="shop_buy_lookup")

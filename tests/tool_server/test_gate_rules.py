@@ -174,9 +174,9 @@ async def test_a_standing_run_that_midnight_closed_is_followed_by_the_next(small
 # --- patience and stopping ------------------------------------------------------------------------------
 
 
-async def test_a_slow_execution_is_answered_in_progress_and_ends_by_itself(tmp_path: Any, shop: Shop) -> None:  # noqa: ANN401 -- a path
+async def test_a_slow_execution_is_answered_in_progress_and_ends_by_itself(copied: Any, shop: Shop) -> None:  # noqa: ANN401 -- a path
     """The client hears within its patience; the execution does not care whether anybody listens."""
-    place: Place = await a_place(tmp_path, shop)
+    place: Place = await a_place(copied, shop)
     async with opened(place, wait_s=0.05) as desk:
         shop.fault("hang", seconds=0.4)
         result = await desk.buy()

@@ -1,0 +1,218 @@
+"""What the dispatcher meets rarely: each branch by books that answer as told, on a clock of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import structs
+
+from ledger.commands import Claim, Claimed, NotClaimed, Settled, Settlement
+from ledger.records import CallRecord, CallState
+from plugins.conformance.checks import made_up_context
+from plugins.conformance.samples import a_call
+from plugins.registry import Registry, load
+from policy.errors import Unavailable
+from policy.language import PluginEntry
+from tool_server.attempt import AttemptParts
+from tool_server.dispatcher import Dispatcher
+from tool_server.providers import Providers
+from tool_server.reconcile import Reconciler
+from tool_server.waiting import Waiting
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+SETTINGS = {"address": "http://127.0.0.1:9", "mode": "simulated"}
+
+
+class Books:
+    """A ledger that says what a test wants."""
+
+    def __init__(self, call: CallRecord) -> None:
+        self.call: CallRecord | None = call
+        self.ids: tuple[str, ...] = (call.call_id,)
+        self.claims: list[Claim] = []
+        self.refuse: Exception | None = None
+        self.answer = NotClaimed(state=CallState.QUEUED, code="not_ready", message="")
+        self.size = 1
+
+    async def claim(self, command: Claim) -> Claimed | NotClaimed:
+        """Never give the right to execute."""
+        self.claims.append(command)
+        if self.refuse is not None:
+            raise self.refuse
+        return self.answer
+
+    async def settle(self, command: Settlement) -> Settled:
+        """Nothing is executed, so nothing is settled."""
+        raise AssertionError(command)
+
+    async def runnable(self, limit: int) -> Sequence[str]:
+        """Return what is queued."""
+        return self.ids[:limit]
+
+    async def unknowns(self, limit: int) -> Sequence[str]:
+        """Return what is unknown."""
+        return self.ids[:limit]
+
+    async def find_call(self, call_id: str) -> CallRecord | None:
+        """Return the one call, where it is still there."""
+        return self.call if self.call is not None and self.call.call_id == call_id else None
+
+    async def wait_changes(self, since: int, timeout_s: float) -> int:
+        """Return at once."""
+        await asyncio.sleep(0)
+        del since, timeout_s
+        return self.size
+
+    async def sweep(self, at: datetime) -> Mapping[str, int]:
+        """Find nothing."""
+        del at
+        return {"alerts": 0}
+
+    async def heartbeat(self, process_id: str, *, live_spend: bool, at: datetime) -> None:
+        """Live."""
+
+
+class Bench:
+    """A dispatcher over such books, with a clock of its own."""
+
+    def __init__(self) -> None:
+        self.registry: Registry = load(
+            [PluginEntry("shop", "tests.provider.shop", SETTINGS)],
+            lambda entry, names: made_up_context(entry, names, NOW),
+        )
+        loaded = self.registry.tools["shop_note"]
+        self.call = structs.replace(a_call(loaded, None, NOW), state=CallState.QUEUED, args=b'{"text":"x"}')
+        self.books = Books(self.call)
+        self.clock = 100.0
+        self.told: list[CallRecord] = []
+        providers = Providers({}, monotonic=self.now_s, now=lambda: NOW)
+        books: Any = self.books
+        parts = AttemptParts(
+            books=books,
+            providers=providers,
+            holder="proc_1",
+            live_spend=False,
+            public_url="",
+            now=lambda: NOW,
+            monotonic=self.now_s,
+            new_id=lambda prefix: f"{prefix}_1",
+        )
+        self.waiting = Waiting(self.books.find_call)
+        self.dispatcher = Dispatcher(
+            books,
+            parts,
+            self.registry,
+            waiting=self.waiting,
+            reconciler=Reconciler(parts, self.registry, rand=random.Random(1)),
+        )
+
+    def now_s(self) -> float:
+        """Tell the time of this bench."""
+        return self.clock
+
+    async def works(self, seconds: float = 0.2) -> None:
+        """Let the dispatcher work for a moment."""
+        task = asyncio.create_task(self.dispatcher.run())
+        await asyncio.sleep(seconds)
+        await self.dispatcher.drain(1.0)
+        await asyncio.wait_for(task, 5)
+
+
+async def test_a_call_that_cannot_be_claimed_is_not_asked_for_without_end() -> None:
+    """A held call is tried again after two seconds, not after every commit."""
+    bench = Bench()
+    await bench.works()
+    assert len(bench.books.claims) == 1
+
+
+async def test_a_call_that_is_held_is_tried_again_later() -> None:
+    """Not ready is not a no."""
+    bench = Bench()
+    task = asyncio.create_task(bench.dispatcher.run())
+    await asyncio.sleep(0.1)
+    bench.clock += 60
+    bench.books.size += 1
+    await asyncio.sleep(0.2)
+    await bench.dispatcher.drain(1.0)
+    await task
+    assert len(bench.books.claims) == 2
+
+
+async def test_a_ledger_that_cannot_claim_now_leaves_the_call_where_it_is() -> None:
+    """Refused or broken: the call stays queued in the ledger, and the loop goes on."""
+    for error in (Unavailable("gone"), OSError("gone")):
+        bench = Bench()
+        bench.books.refuse = error
+        await bench.works()
+        assert len(bench.books.claims) == 1
+
+
+async def test_a_tool_that_is_not_loaded_here_is_left_to_others() -> None:
+    """Another server's tool, or another version's, is not this process's to run, nor to reconcile."""
+    bench = Bench()
+    bench.books.call = structs.replace(bench.call, tool="outside_tool")
+    await bench.works()
+    bench.books.call = structs.replace(bench.call, tool="outside_tool", state=CallState.UNKNOWN)
+    await bench.works()
+    assert bench.books.claims == []
+
+
+async def test_a_call_that_vanished_or_moved_is_not_offered() -> None:
+    """Between the list and the look somebody else was there."""
+    bench = Bench()
+    bench.books.call = None
+    await bench.works()
+    bench = Bench()
+    bench.books.call = structs.replace(bench.call, state=CallState.SUCCEEDED)
+    await bench.works()
+    assert bench.books.claims == []
+
+
+async def test_a_call_that_vanished_while_it_was_claimed_tells_nobody() -> None:
+    """An erased or foreign call is no reason to break."""
+    bench = Bench()
+
+    async def gone(call_id: str) -> CallRecord | None:
+        del call_id
+        found, bench.books.call = bench.books.call, None
+        return found
+
+    bench.books.find_call = gone  # type: ignore[method-assign]  # answers once, then never
+    await bench.works()
+    assert len(bench.books.claims) == 1
+
+
+async def test_nothing_is_offered_before_it_runs_or_after_it_stopped() -> None:
+    """A gate in a process without a dispatcher only queues."""
+    bench = Bench()
+    bench.dispatcher.offer(bench.call)
+    await bench.works(0.0)
+    bench.dispatcher.offer(bench.call)
+    assert bench.dispatcher.running == 0
+    await bench.dispatcher.idle()
+
+
+async def test_an_unknown_whose_turn_has_not_come_is_left_alone() -> None:
+    """The first look comes a second after the doubt, later ones ever more slowly."""
+    bench = Bench()
+    buying = bench.registry.tools["shop_buy_lookup"]
+    bench.books.call = structs.replace(
+        a_call(buying, None, NOW),
+        state=CallState.UNKNOWN,
+        args=b'{"item":"a","vendor":"b","amount":"1.00 USD"}',
+    )
+    bench.books.answer = NotClaimed(state=CallState.UNKNOWN, code="leased", message="")
+    reconciler = bench.dispatcher.reconciler
+    assert reconciler.due((bench.books.call,)) == ()
+    bench.clock += 1.1
+    assert reconciler.due((bench.books.call,)) == (bench.books.call,)
+    assert await reconciler.step(bench.books.call) is None
+    assert [claim.purpose for claim in bench.books.claims] == ["lookup"]
+    assert reconciler.due((bench.books.call,)) == ()
+    bench.books.answer = NotClaimed(state=CallState.SUCCEEDED, code="not_unknown", message="")
+    assert await reconciler.step(bench.books.call) == bench.books.answer
+    assert reconciler.due(()) == ()

@@ -115,7 +115,7 @@ def give(
         request.state, request.approved_at_us = "approved", at_us
     world.change_approval(request)
     _log_verdict(world, given, request, at_us)
-    _follow(world, request, row, comment, person, at_us)
+    _follow(world, request, row, comment, person, at_us=at_us)
 
 
 def _check(request: ApprovalRow, row: CallRow, op_hash: str, at_us: int) -> None:
@@ -155,7 +155,7 @@ def _log_verdict(world: World, given: VerdictRow, request: ApprovalRow, at_us: i
 
 
 def _follow(
-    world: World, request: ApprovalRow, row: CallRow, comment: str, person: OperatorRecord, at_us: int
+    world: World, request: ApprovalRow, row: CallRow, comment: str, person: OperatorRecord, *, at_us: int
 ) -> None:
     """Take the call where its request went."""
     if request.state == "approved":
@@ -322,6 +322,7 @@ def edit(
     admission: Admission,
     person: OperatorRecord,
     op_hash: str,
+    *,
     admit: Callable[[World, Admission], Admitted],
 ) -> Admitted:
     """Cancel a waiting call, admit its edited form, and count the editor's approval of that (M28).

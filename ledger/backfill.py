@@ -69,7 +69,7 @@ def count_anew(tx: Tx, world: World, law: Law, before: Law | None, at_us: int) -
         after = rows[-1].ordinal
         load_deep(tx, world, [row.call_id for row in rows], asked=False)
         for row in rows:
-            _count(world, law, new, row, at_us, outcomes)
+            _count(world, law, new, row, at_us, outcomes=outcomes)
     _book_outcomes(tx, world, outcomes)
 
 
@@ -110,6 +110,7 @@ def _count(
     new: New,
     row: CallRow,
     at_us: int,
+    *,
     outcomes: dict[tuple[str, int], tuple[Reading, int]],
 ) -> None:
     call = world.policy_call(row)

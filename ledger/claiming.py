@@ -61,7 +61,7 @@ def _claim_queued(world: World, command: Claim, row: CallRow, at_us: int) -> Cla
         )
     changed = _what_changed(world, command, row)
     if changed is not None:
-        return _end(world, row, "cancelled", *changed, at_us)
+        return _end(world, row, "cancelled", *changed, at_us=at_us)
     records = _records(world, command, row)
     call = world.policy_call(row)
     decision = _decide(world, command, row, call, at_us)

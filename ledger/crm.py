@@ -68,7 +68,7 @@ def update_lead(tx: Tx, change: UpdateLead, context: ChangeContext) -> None:
     state = "released" if lead["released"] else lead["review"]
     says(context)("lead", lead["lead_id"], version=version, state=state)
     if change.note:
-        _note(tx, context, change.activity_id, lead["lead_id"], None, change.actor, change.note)
+        _note(tx, context, change.activity_id, lead["lead_id"], None, actor=change.actor, what=change.note)
 
 
 def move_deal(tx: Tx, change: MoveDeal, context: ChangeContext) -> None:
@@ -81,7 +81,9 @@ def move_deal(tx: Tx, change: MoveDeal, context: ChangeContext) -> None:
         raise InvalidArguments("only a payment sets or leaves that stage", field="stage")
     set_stage(tx, context.account_id, deal, change.stage.value, context.at_us, say=says(context))
     what = f"moved to {change.stage.value}" + (f": {change.note}" if change.note else "")
-    _note(tx, context, change.activity_id, deal["lead_id"] or "", deal["deal_id"], change.actor, what)
+    _note(
+        tx, context, change.activity_id, deal["lead_id"] or "", deal["deal_id"], actor=change.actor, what=what
+    )
 
 
 def draft_outreach(tx: Tx, change: DraftOutreach, context: ChangeContext) -> None:
@@ -130,7 +132,7 @@ def add_lead(tx: Tx, world: World, lead: Lead, at: datetime) -> str:
     return review_id
 
 
-def assign_lead(tx: Tx, world: World, lead_id: str, agent: str, by: str, at: datetime) -> None:
+def assign_lead(tx: Tx, world: World, lead_id: str, agent: str, *, by: str, at: datetime) -> None:
     """Give a released lead and its deals to one agent. Raises PolicyDenied for anybody but an owner."""
     actor = owner(world, by)
     lead = _need_lead(tx, world.account_id, lead_id)
@@ -149,11 +151,11 @@ def assign_lead(tx: Tx, world: World, lead_id: str, agent: str, by: str, at: dat
         version=version,
         updated_at_us=to_us(at),
     )
-    _log(world, "lead", lead_id, version, "assigned", actor, at)
+    _log(world, "lead", lead_id, version, "assigned", actor=actor, at=at)
     for deal in some(tx, deals, world.account_id, deals.c.lead_id == lead_id):
         values = {"agent": agent, "version": deal["version"] + 1, "updated_at_us": to_us(at)}
         move(tx, deals, world.account_id, {"deal_id": deal["deal_id"]}, **values)
-        _log(world, "deal", deal["deal_id"], deal["version"] + 1, deal["stage"], actor, at)
+        _log(world, "deal", deal["deal_id"], deal["version"] + 1, deal["stage"], actor=actor, at=at)
 
 
 def open_deal(  # noqa: PLR0913 -- what a deal is: whose, about what, with whom
@@ -182,7 +184,7 @@ def open_deal(  # noqa: PLR0913 -- what a deal is: whose, about what, with whom
         "updated_at_us": to_us(at),
     }
     put(tx, deals, world.account_id, **row)
-    _log(world, "deal", deal_id, 1, "open", by, at)
+    _log(world, "deal", deal_id, 1, "open", actor=by, at=at)
 
 
 def judged_lead(tx: Tx, world: World, review: ReviewRecord, at: datetime) -> None:
@@ -194,7 +196,15 @@ def judged_lead(tx: Tx, world: World, review: ReviewRecord, at: datetime) -> Non
     keys = {"lead_id": lead["lead_id"]}
     move(tx, leads, world.account_id, keys, **values, version=version, updated_at_us=to_us(at))
     actor = f"operator:{review.answered_by}"
-    _log(world, "lead", lead["lead_id"], version, "released" if approved else review.state.value, actor, at)
+    _log(
+        world,
+        "lead",
+        lead["lead_id"],
+        version,
+        "released" if approved else review.state.value,
+        actor=actor,
+        at=at,
+    )
     deal_id = derived("deal", world.account_id, lead["lead_id"])
     if approved and one(tx, deals, world.account_id, deal_id=deal_id) is None:
         title = (lead["company"] or lead["name"])[:200]
@@ -206,7 +216,15 @@ def judged_outreach(tx: Tx, world: World, review: ReviewRecord, at: datetime) ->
     """Say on the draft what the owner thinks of it."""
     values = {"review": review.state.value, "words": review.words}
     move(tx, outreach, world.account_id, {"draft_id": review.subject_id}, **values)
-    _log(world, "outreach", review.subject_id, 2, review.state.value, f"operator:{review.answered_by}", at)
+    _log(
+        world,
+        "outreach",
+        review.subject_id,
+        2,
+        review.state.value,
+        actor=f"operator:{review.answered_by}",
+        at=at,
+    )
 
 
 def mark_sent(tx: Tx, world: World, draft_id: str, by: str, at: datetime) -> None:
@@ -221,7 +239,7 @@ def mark_sent(tx: Tx, world: World, draft_id: str, by: str, at: datetime) -> Non
     person = need_operator(world, by)
     move(tx, outreach, world.account_id, {"draft_id": draft_id}, sent_at_us=to_us(at))
     actor = f"operator:{person.operator_id}"
-    _log(world, "outreach", draft_id, 3, "sent", actor, at)
+    _log(world, "outreach", draft_id, 3, "sent", actor=actor, at=at)
     row = {"lead_id": draft["lead_id"], "deal_id": draft["deal_id"], "actor": actor}
     what = f"sent: {draft['subject']}"[:500]
     put(tx, activities, world.account_id, activity_id=world.new_id("act"), **row, what=what, at_us=to_us(at))
@@ -263,7 +281,7 @@ def _write_lead(
     actor = (
         f"agent:{agent}" if agent else "system:intake" if lead.origin == "public_form" else lead.created_by
     )
-    _log(world, "lead", lead.lead_id, 1, "waiting", actor, at, call_id=call_id)
+    _log(world, "lead", lead.lead_id, 1, "waiting", actor=actor, at=at, call_id=call_id)
     open_review(
         world,
         review_id,
@@ -291,7 +309,14 @@ def _need_assigned(record: Found, agent: str) -> None:
 
 
 def _note(
-    tx: Tx, context: ChangeContext, activity_id: str, lead_id: str, deal_id: str | None, actor: str, what: str
+    tx: Tx,
+    context: ChangeContext,
+    activity_id: str,
+    lead_id: str,
+    deal_id: str | None,
+    *,
+    actor: str,
+    what: str,
 ) -> None:
     row = {
         "lead_id": lead_id,
@@ -309,9 +334,9 @@ def _log(
     record_id: str,
     version: int,
     state: str,
+    *,
     actor: str,
     at: datetime,
-    *,
     call_id: str | None = None,
 ) -> None:
     fact = RecordWritten(record_type=kind, version=version, state=state, call_id=call_id)

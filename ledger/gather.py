@@ -21,7 +21,7 @@ BEAT_LIVES_US: Final = 30 * SECOND_US
 
 
 def gather(
-    world: World, call: Call, needs: Needs, process: ProcessFacts, at_us: int, own: CallRow | None
+    world: World, call: Call, needs: Needs, process: ProcessFacts, at_us: int, *, own: CallRow | None
 ) -> Facts:
     """Return what `decide` must know at this instant; `own` is the call itself where it was admitted before.
 

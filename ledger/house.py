@@ -85,9 +85,9 @@ def open_run(
     world: World,
     project: str,
     title: str,
+    *,
     by: str,
     at: datetime,
-    *,
     standing: bool = False,
     order_id: str | None = None,
 ) -> RunRecord:
@@ -153,7 +153,7 @@ def standing_run(tx: Tx, world: World, project: str, at: datetime) -> RunRecord:
             return run
         close_run(tx, world, run.run_id, "system:ledger", at, reason="a new day began")
     title = f"standing run of {midnight(world, at):%Y-%m-%d}"
-    return open_run(tx, world, project, title, "system:ledger", at, standing=True)
+    return open_run(tx, world, project, title, by="system:ledger", at=at, standing=True)
 
 
 def midnight(world: World, at: datetime) -> datetime:
@@ -205,7 +205,7 @@ def add_agent(  # noqa: PLR0913 -- all of them are what it is, by name
     return made
 
 
-def rotate_agent(tx: Tx, world: World, name: str, token_sha256: str, by: str, at: datetime) -> AgentRecord:
+def rotate_agent(tx: Tx, world: World, name: str, token_sha256: str, *, by: str, at: datetime) -> AgentRecord:
     """Give an agent another token; its keys, caps and calls stay its own (M24)."""
     agent = need_agent(world, name)
     _set_agent(tx, world, name, token_sha256=token_sha256)

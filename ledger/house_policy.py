@@ -41,7 +41,7 @@ class Activation(Struct, frozen=True):
 
 
 def activate(
-    tx: Tx, world: World, text: str, file: str, by: str, at: datetime, *, accept: bool = False
+    tx: Tx, world: World, text: str, file: str, *, by: str, at: datetime, accept: bool = False
 ) -> tuple[Activation, Law | None]:
     """Make a loaded policy the account's active one, or a candidate while live spending is at stake.
 
@@ -53,15 +53,15 @@ def activate(
     if current is not None and current.sha256 == digest:
         return Activation(digest, "active"), None
     law = law_of(world.judge.load(text, file))
-    _remember(tx, world, digest, text, file, by, at)
+    _remember(tx, world, digest, text, file, by=by, at=at)
     live = law.policy.live_spend.enabled or (current is not None and current.live_spend.enabled)
     if live and current is not None and not accept:
         return Activation(digest, "candidate"), None
     count_anew(tx, world, law, world.law, to_us(at))
-    return _switch(tx, world, digest, by, at, None if current is None else current.sha256), law
+    return _switch(tx, world, digest, by=by, at=at, replaces=None if current is None else current.sha256), law
 
 
-def _remember(tx: Tx, world: World, digest: str, text: str, file: str, by: str, at: datetime) -> None:
+def _remember(tx: Tx, world: World, digest: str, text: str, file: str, *, by: str, at: datetime) -> None:
     mine = (h.policy_versions.c.account_id == world.account_id) & (h.policy_versions.c.sha256 == digest)
     if tx.connection.execute(select(h.policy_versions.c.state).where(mine)).first() is not None:
         tx.connection.execute(update(h.policy_versions).where(mine).values(state="candidate", file=file))
@@ -80,7 +80,7 @@ def _remember(tx: Tx, world: World, digest: str, text: str, file: str, by: str, 
     world.log(PolicyLoaded(), digest, _actor(by), to_us(at), {"source": text})
 
 
-def _switch(tx: Tx, world: World, digest: str, by: str, at: datetime, replaces: str | None) -> Activation:
+def _switch(tx: Tx, world: World, digest: str, *, by: str, at: datetime, replaces: str | None) -> Activation:
     versions = h.policy_versions
     others = (versions.c.account_id == world.account_id) & (versions.c.sha256 != digest)
     tx.connection.execute(

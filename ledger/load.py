@@ -285,13 +285,13 @@ def load_batch(tx: Tx, world: World, commands: Sequence[Hot], sources: Sources) 
         row = rows.get(command.call_id) or world.calls.get(command.call_id)
         if row is None:
             continue
-        _want_of_call(tx, world, want, command, row, sources)
+        _want_of_call(tx, world, want, command, row, sources=sources)
     want_held(world, want, rows)
     load_facts(tx, world, want)
 
 
 def _want_of_call(
-    tx: Tx, world: World, want: Wanted, command: Claim | Settlement, row: CallRow, sources: Sources
+    tx: Tx, world: World, want: Wanted, command: Claim | Settlement, row: CallRow, *, sources: Sources
 ) -> None:
     at_us = to_us(command.at)
     if isinstance(command, Claim):

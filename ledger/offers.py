@@ -53,7 +53,7 @@ def set_offer(tx: Tx, world: World, wanted: OfferSet, by: str, at: datetime) -> 
     retire(tx, world, wanted.offer)
     made = {**row, "offer": wanted.offer, "version": version, "set_by": actor, "set_at_us": to_us(at)}
     put(tx, offers, world.account_id, **made)
-    _log(world, wanted.offer, version, "active", actor, at)
+    _log(world, wanted.offer, version, "active", actor=actor, at=at)
     return offer_record(made)
 
 
@@ -64,7 +64,7 @@ def end_offer(tx: Tx, world: World, offer: str, by: str, at: datetime) -> bool:
     if not known or known[0]["state"] != "active":
         return False
     retire(tx, world, offer)
-    _log(world, offer, known[0]["version"], "retired", actor, at)
+    _log(world, offer, known[0]["version"], "retired", actor=actor, at=at)
     return True
 
 
@@ -107,6 +107,6 @@ def _owner(world: World, by: str) -> str:
     return f"operator:{person.operator_id}"
 
 
-def _log(world: World, offer: str, version: int, state: str, actor: str, at: datetime) -> None:
+def _log(world: World, offer: str, version: int, state: str, *, actor: str, at: datetime) -> None:
     fact = RecordWritten(record_type="offer", version=version, state=state)
     world.log(fact, offer, actor, to_us(at))

@@ -51,7 +51,7 @@ def add_operator(
         "created_at_us": to_us(at),
     }
     tx.connection.execute(insert(h.operators).values(row))
-    _log(world, str(row["operator_id"]), "active", role, "added", by, at, name)
+    _log(world, str(row["operator_id"]), "active", role, "added", by=by, at=at, name=name)
     changed(tx, world)
     return operator_record(tuple(row.values()))
 
@@ -67,12 +67,12 @@ def need_operator(world: World, operator_id: str) -> OperatorRecord:
 
 
 def set_password_hash(
-    tx: Tx, world: World, operator_id: str, password_hash: str, by: str, at: datetime
+    tx: Tx, world: World, operator_id: str, password_hash: str, *, by: str, at: datetime
 ) -> None:
     """Give an operator a password."""
     operator = need_operator(world, operator_id)
     _set(tx, world, operator.operator_id, password_hash=password_hash)
-    _log(world, operator.operator_id, "active", operator.role, "password", by, at)
+    _log(world, operator.operator_id, "active", operator.role, "password", by=by, at=at)
     changed(tx, world)
 
 
@@ -102,7 +102,15 @@ def change_operator(
         raise ConfigurationError("the last active owner can be neither disabled nor given another role")
     state = "active" if new.active else "disabled"
     _set(tx, world, operator.operator_id, role=new.role.value, state=state)
-    _log(world, operator.operator_id, state, new.role, "disabled" if active is False else "changed", by, at)
+    _log(
+        world,
+        operator.operator_id,
+        state,
+        new.role,
+        "disabled" if active is False else "changed",
+        by=by,
+        at=at,
+    )
     changed(tx, world)
     return new
 
@@ -116,7 +124,15 @@ def _set(tx: Tx, world: World, operator_id: str, **columns: str) -> None:
 
 
 def _log(
-    world: World, operator_id: str, state: str, role: Role, what: str, by: str, at: datetime, name: str = ""
+    world: World,
+    operator_id: str,
+    state: str,
+    role: Role,
+    what: str,
+    *,
+    by: str,
+    at: datetime,
+    name: str = "",
 ) -> None:
     payload: dict[str, object] = {"made_by": by}
     if name:
@@ -144,7 +160,7 @@ def make_link(
             expires_at_us=to_us(expires_at),
         )
     )
-    _log(world, operator.operator_id, "active", operator.role, "link", by, at)
+    _log(world, operator.operator_id, "active", operator.role, "link", by=by, at=at)
 
 
 def use_link(tx: Tx, world: World, link_sha256: str, at: datetime) -> OperatorRecord | None:

@@ -46,7 +46,9 @@ def close_quiet(tx: Tx, world: World, purchase_id: str, at: datetime) -> bool:
     return True
 
 
-def close_by_hand(tx: Tx, world: World, purchase_id: str, by: str, evidence: str, at: datetime) -> Purchase:
+def close_by_hand(
+    tx: Tx, world: World, purchase_id: str, *, by: str, evidence: str, at: datetime
+) -> Purchase:
     """Close a purchase by an owner's evidence. Raises PolicyDenied, InvalidArguments, RecordMissing."""
     actor = owner(world, by)
     if not evidence.strip():

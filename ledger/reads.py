@@ -215,7 +215,7 @@ def approvals(
 
 
 def runs(
-    tx: Tx, account: str, project: str | None, state: str | None, after: str | None, limit: int
+    tx: Tx, account: str, *, project: str | None, state: str | None, after: str | None, limit: int
 ) -> Page[RunRecord]:
     """Return runs, newest first."""
     r = h.runs.c

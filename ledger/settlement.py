@@ -59,7 +59,7 @@ def _success(world: World, command: Settlement, row: CallRow, at_us: int) -> Set
     actual = command.actual
     if actual is not None and row.currency is not None and actual.currency != row.currency:
         said = f"{actual} was taken where {row.currency} was approved"
-        return _doubt(world, command, row, "currency_changed", said, at_us)
+        return _doubt(world, command, row, "currency_changed", said, at_us=at_us)
     if row.state == "executing" and command.lease_token != row.lease_token:
         # Late word of an earlier attempt while another runs: the effect is there, so it is this call's
         # success.
@@ -98,7 +98,7 @@ def _not_success(world: World, command: Settlement, row: CallRow, attempt: Attem
         return _unsent(world, command, row, attempt, at_us)
     if command.outcome is Outcome.FAILED and _is_definite(world, command, row, attempt, at_us):
         return _failed(world, command, row, at_us)
-    return _doubt(world, command, row, command.code, command.message, at_us)
+    return _doubt(world, command, row, command.code, command.message, at_us=at_us)
 
 
 def _is_definite(world: World, command: Settlement, row: CallRow, attempt: AttemptRow, at_us: int) -> bool:
@@ -146,7 +146,7 @@ def _unsent(world: World, command: Settlement, row: CallRow, attempt: AttemptRow
     world.change_attempt(attempt)
     row.maybe_sent = int(bool(_sent(world, row)))
     if row.state == "unknown" or row.maybe_sent:
-        return _doubt(world, command, row, command.code, command.message, at_us)
+        return _doubt(world, command, row, command.code, command.message, at_us=at_us)
     if row.kind == Kind.HUMAN_ONLY or (row.run_by_us is not None and at_us >= row.run_by_us):
         return _failed(world, command, row, at_us)
     caps.float_again(world, row)
@@ -158,7 +158,9 @@ def _unsent(world: World, command: Settlement, row: CallRow, attempt: AttemptRow
     return Settled(call=call_record(row), applied=True)
 
 
-def _doubt(world: World, command: Settlement, row: CallRow, code: str, message: str, at_us: int) -> Settled:
+def _doubt(
+    world: World, command: Settlement, row: CallRow, code: str, message: str, *, at_us: int
+) -> Settled:
     """Leave or make a call unknown: the money may have moved, so its hold stays."""
     if command.outcome is not Outcome.NOT_SENT:
         _take_answer(command, row)
@@ -227,7 +229,7 @@ def _other_account(
     close_provider(world, row.provider, f"call {row.call_id} was answered by another account", at_us)
     world.tell("provider.account_changed", ENCODER.encode({"call_id": row.call_id}), at_us)
     said = "another account, mode or simulator answered than the call was made to"
-    return _doubt(world, command, row, ProviderAccountChanged.code, said, at_us)
+    return _doubt(world, command, row, ProviderAccountChanged.code, said, at_us=at_us)
 
 
 def _against_the_end(world: World, command: Settlement, row: CallRow, at_us: int) -> Settled:

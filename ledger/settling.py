@@ -57,7 +57,7 @@ def succeed(  # noqa: PLR0913 -- all of them are what it is, by name
         if known not in world.known_payees:
             world.known_payees.add(known)
             world.new_payees.append((row.account_id, *known, row.call_id, at_us))
-    log_settled(world, row, proof, actor, at_us, evidence)
+    log_settled(world, row, proof, actor=actor, at_us=at_us, evidence=evidence)
 
 
 def fail(  # noqa: PLR0913 -- all of them are what it is, by name
@@ -80,10 +80,10 @@ def fail(  # noqa: PLR0913 -- all of them are what it is, by name
     caps.release(world, row)
     move(world, row, "failed", at_us)
     caps.count_outcome(world, row, world.policy_call(row), at_us)
-    log_settled(world, row, proof, actor, at_us, evidence)
+    log_settled(world, row, proof, actor=actor, at_us=at_us, evidence=evidence)
 
 
-def log_settled(world: World, row: CallRow, proof: Proof, actor: str, at_us: int, evidence: str) -> None:
+def log_settled(world: World, row: CallRow, proof: Proof, *, actor: str, at_us: int, evidence: str) -> None:
     """Write the audit entry of a settlement."""
     fact = CallSettled(
         state=row.state,

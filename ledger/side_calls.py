@@ -165,7 +165,7 @@ class CallSide:
             load_whole(tx, world, [old_call_id])
             load_batch(tx, world, [admission], sources)
             person = need_operator(world, operator)
-            return answering.edit(world, old_call_id, admission, person, op_hash, plan_admission)
+            return answering.edit(world, old_call_id, admission, person, op_hash, admit=plan_admission)
 
         return await self._core.rare("edit_and_approve", work)
 

@@ -29,7 +29,7 @@ class CrmSide:
     async def assign_lead(self, lead_id: str, agent: str, *, by: str, at: datetime) -> None:
         """Give a released lead and its deals to one agent. Raises PolicyDenied, InvalidArguments, RecordMissing."""
         await self._core.rare(
-            "assign_lead", lambda tx, world: crm.assign_lead(tx, world, lead_id, agent, by, at)
+            "assign_lead", lambda tx, world: crm.assign_lead(tx, world, lead_id, agent, by=by, at=at)
         )
 
     async def open_deal(

@@ -67,7 +67,8 @@ class HouseSide:
     ) -> RunRecord:
         """Open a run."""
         return await self._core.rare(
-            "open_run", lambda tx, world: house.open_run(tx, world, project, title, by, at, order_id=order_id)
+            "open_run",
+            lambda tx, world: house.open_run(tx, world, project, title, by=by, at=at, order_id=order_id),
         )
 
     async def close_run(self, run_id: str, *, by: str, at: datetime, reason: str = "") -> RunRecord:
@@ -142,7 +143,7 @@ class HouseSide:
     async def rotate_agent(self, name: str, *, token_sha256: str, by: str, at: datetime) -> AgentRecord:
         """Give an agent another token."""
         return await self._core.rare(
-            "rotate_agent", lambda tx, world: house.rotate_agent(tx, world, name, token_sha256, by, at)
+            "rotate_agent", lambda tx, world: house.rotate_agent(tx, world, name, token_sha256, by=by, at=at)
         )
 
     async def revoke_agent(self, name: str, *, by: str, at: datetime) -> AgentRecord:
@@ -219,7 +220,7 @@ class HouseSide:
         Raises PolicyError.
         """
         return await self._core.rare(
-            "activate", lambda tx, world: house_policy.activate(tx, world, text, file, by, at)[0]
+            "activate", lambda tx, world: house_policy.activate(tx, world, text, file, by=by, at=at)[0]
         )
 
     async def accept_candidate(self, sha256: str, *, by: str, at: datetime) -> Activation:
@@ -229,7 +230,7 @@ class HouseSide:
             if not is_owner(world, by):
                 raise PolicyDenied("only an owner accepts a policy while live spending is at stake")
             text, file = house_policy.candidate_text(tx, world, sha256)
-            return house_policy.activate(tx, world, text, file, by, at, accept=True)[0]
+            return house_policy.activate(tx, world, text, file, by=by, at=at, accept=True)[0]
 
         return await self._core.rare("accept_candidate", work)
 

@@ -63,7 +63,7 @@ class PeopleSide:
         """Give an operator a password."""
         await self._core.rare(
             "set_password_hash",
-            lambda tx, world: people.set_password_hash(tx, world, operator, password_hash, by, at),
+            lambda tx, world: people.set_password_hash(tx, world, operator, password_hash, by=by, at=at),
         )
 
     async def change_operator(

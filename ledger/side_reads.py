@@ -126,7 +126,9 @@ class ReadSide:
     ) -> Page[RunRecord]:
         """Return runs, newest first."""
         return await self._core.read(
-            lambda tx: reads.runs(tx, self._core.account_id, project, state, after, limit)
+            lambda tx: reads.runs(
+                tx, self._core.account_id, project=project, state=state, after=after, limit=limit
+            )
         )
 
     async def caps(self, at: datetime) -> tuple[CapView, ...]:

@@ -21,7 +21,6 @@ from ledger.records import Page
 from ledger.records_revenue import InboxEvent, Offer, Order, Purchase, RevenueEvent, Shown
 from ledger.world import World
 
-
 ASKED: Final = "reconcile:asked"  # When a person last asked for a reconciliation.
 
 
@@ -228,7 +227,9 @@ class RevenueSide:
         """Close a purchase by an owner's evidence. Raises PolicyDenied, InvalidArguments, RecordMissing."""
         return await self._core.rare(
             "close_purchase",
-            lambda tx, world: purchase_ends.close_by_hand(tx, world, purchase_id, by, evidence, at),
+            lambda tx, world: purchase_ends.close_by_hand(
+                tx, world, purchase_id, by=by, evidence=evidence, at=at
+            ),
         )
 
     async def decide_authorization(self, question: Question, at: datetime) -> Answered:

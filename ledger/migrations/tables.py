@@ -24,9 +24,7 @@ def column(spec: str) -> sa.Column[Any]:
     return sa.Column(name, _TYPES[kind.rstrip("?")], nullable=null, autoincrement=False)
 
 
-def table(
-    name: str, columns: str, *, key: str, parts: Sequence[Any] = (), rowid: bool = True
-) -> None:
+def table(name: str, columns: str, *, key: str, parts: Sequence[Any] = (), rowid: bool = True) -> None:
     """Make a STRICT table."""
     primary = sa.PrimaryKeyConstraint(*key.split(), name=f"pk_{name}")
     made = [column(spec) for spec in columns.split()]

@@ -23,15 +23,24 @@ from ledger.settlement import plan_settlement
 from ledger.world import World
 from policy.errors import BursarError, CallRefused, Unavailable
 
+STAGES: Final = ("begun", "planned", "written", "committed")  # Of each transaction, in this order.
 MOST_AT_ONCE: Final = 256  # Larger batches gain nothing: the commit is shared by enough commands already.
 
 
+def _on(_stage: str, _work: str) -> None:
+    """Go on: nobody but a crash harness wants to know how far a transaction is."""
+
+
 class Machine(Struct, frozen=True):
-    """Everything that turns commands into rows, except the connection."""
+    """Everything that turns commands into rows, except the connection.
+
+    `reached` is told each of STAGES of each transaction and what it does; a crash harness kills the process there.
+    """
 
     sources: Sources
     sinks: Sinks
     failed: Callable[[str, Exception], None]  # Hears of what was unforeseen, for the process's own log.
+    reached: Callable[[str, str], None] = _on
 
 
 class HotJob(Struct, frozen=True):
@@ -65,14 +74,17 @@ def run_jobs(connection: Connection, jobs: Sequence[Job], machine: Machine) -> l
     hot = [job for job in jobs if isinstance(job, HotJob)]
     try:
         with connection.begin():
-            return process(Tx(connection), hot, machine)
+            dones = process(Tx(connection), hot, machine)
+        machine.reached("committed", _name(hot[0]))
     except Exception as broken:  # noqa: BLE001 -- whatever broke, its caller must hear of it and the writer must go on
         machine.failed("batch", broken)
         return [_alone(connection, job, machine) for job in jobs]
+    return dones
 
 
 def process(tx: Tx, jobs: Sequence[HotJob], machine: Machine) -> list[Done]:
     """Plan and write hot jobs in one transaction, account by account in one order."""
+    machine.reached("begun", _name(jobs[0]))
     out: dict[int, Done] = {}
     for account in sorted({job.account for job in jobs}):
         places = [place for place, job in enumerate(jobs) if job.account == account]
@@ -91,6 +103,7 @@ def _of_account(tx: Tx, account: str, commands: Sequence[Hot], machine: Machine)
             if world.effects and _reads(command):
                 break  # What an earlier command changes must be written before this one reads it.
             out.append(_plan(world, command))
+        machine.reached("planned", type(rest[0]).__name__)
         flush(tx, world, machine.sinks)
     return out
 
@@ -123,17 +136,29 @@ def _alone(connection: Connection, job: Job, machine: Machine) -> Done:
     try:
         with connection.begin():
             tx = Tx(connection)
-            if isinstance(job, RareJob):
-                return Done(answer=job.run(tx, machine))
-            return process(tx, [job], machine)[0]
+            done = _rare(tx, job, machine) if isinstance(job, RareJob) else process(tx, [job], machine)[0]
+        machine.reached("committed", _name(job))
     except BursarError as refused:
         error: Exception = refused
     except Exception as broken:  # noqa: BLE001 -- whatever broke, its caller must hear of it and the writer must go on
-        machine.failed(job.name if isinstance(job, RareJob) else type(job.command).__name__, broken)
+        machine.failed(_name(job), broken)
         error = _told(broken)
+    else:
+        return done
     if isinstance(job, HotJob) and isinstance(job.command, Settlement) and job.command.changes:
         return _without_changes(connection, job, error, machine)
     return Done(error=error)
+
+
+def _rare(tx: Tx, job: RareJob, machine: Machine) -> Done:
+    machine.reached("begun", job.name)
+    answer = job.run(tx, machine)
+    machine.reached("written", job.name)
+    return Done(answer=answer)
+
+
+def _name(job: Job) -> str:
+    return job.name if isinstance(job, RareJob) else type(job.command).__name__
 
 
 def _without_changes(connection: Connection, job: HotJob, error: Exception, machine: Machine) -> Done:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import msgspec
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -121,10 +122,12 @@ def machine_of(
     *,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     failed: Callable[[str, Exception], None] | None = None,
+    reached: Callable[[str, str], None] | None = None,
 ) -> Machine:
     """Return what turns commands into rows."""
     sources = Sources(PolicyBook(judge), ids, queries.loaders(), {})
-    return Machine(sources, Sinks(random_bytes, changes.appliers()), failed or (lambda _what, _error: None))
+    made = Machine(sources, Sinks(random_bytes, changes.appliers()), failed or (lambda _what, _error: None))
+    return made if reached is None else msgspec.structs.replace(made, reached=reached)
 
 
 async def open_ledger(
@@ -135,6 +138,7 @@ async def open_ledger(
     ids: Callable[[str], str],
     account_id: str | None = None,
     failed: Callable[[str, Exception], None] | None = None,
+    reached: Callable[[str, str], None] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Ledger:
     """Open the ledger at `sqlite:///FILE` or `postgresql://...`.
@@ -144,7 +148,7 @@ async def open_ledger(
     file.
     """
     address = make_url(url)
-    machine = machine_of(judge, ids, failed=failed)
+    machine = machine_of(judge, ids, failed=failed, reached=reached)
     wakes = Wakes()
     if address.get_backend_name() == "sqlite":
         path = sqlite_path(url)

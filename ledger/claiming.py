@@ -302,7 +302,12 @@ def _claim_unknown(world: World, command: Claim, row: CallRow, at_us: int) -> Cl
         refused = _why_no_replay(world, command, row, at_us)
         if refused is not None:
             return refused
-    return _attempt(world, command, row, identity, (), at_us=at_us)
+    try:
+        records = _records(world, command, row)
+    except RecordMissing:
+        records = ()
+    # As they are now: what a replay sends otherwise than before, the provider refuses by the key.
+    return _attempt(world, command, row, identity, records, at_us=at_us)
 
 
 def _why_no_replay(world: World, command: Claim, row: CallRow, at_us: int) -> NotClaimed | None:  # noqa: PLR0911 -- one line for each way it can end

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
-from msgspec import Meta, Struct, convert
+from msgspec import Meta, Struct, ValidationError, convert
 
 from ledger.records import Outcome, ProofBy
 from ledger.records_revenue import Purchase, PurchaseState, RecordPurchase
@@ -33,6 +33,9 @@ from policy.model import Effect
 from policy.money import Money, stripe_minor_units
 
 
+_PARTS: Final = ("key", "id", "name", "payout_method")  # Of a recipient, as the settings write one.
+
+
 class Recipient(Struct, frozen=True, forbid_unknown_fields=True):
     """One party the owner pays: Stripe's ids of it and of where its money goes."""
 
@@ -49,9 +52,23 @@ class Payouts(Struct, frozen=True):
 
     @classmethod
     def read(cls, settings: Mapping[str, object]) -> Payouts:
-        """Return the settings. Raises msgspec.ValidationError where they do not fit."""
+        """Return the settings. Raises msgspec.ValidationError where they do not fit.
+
+        A recipient is a text, as policies.yaml holds no nested settings: `acme = acct_1 = Acme Ltd`, then
+        `= payout method` where one is to be used.
+        """
         wanted = {name: settings[name] for name in ("financial_account", "recipients") if name in settings}
+        listed = wanted.get("recipients")
+        if isinstance(listed, list | tuple):
+            wanted["recipients"] = dict(_recipient(each) for each in listed)
         return convert(wanted, cls)
+
+
+def _recipient(text: object) -> tuple[str, dict[str, str]]:
+    parts = [part.strip() for part in str(text).split("=")]
+    if not len(_PARTS) - 1 <= len(parts) <= len(_PARTS) or not all(parts):
+        raise ValidationError(f"{text!r} is no recipient; write `name = Stripe id = shown name`")
+    return parts[0], dict(zip(_PARTS[1:], parts[1:], strict=False))
 
 
 class PayVendor(Struct, forbid_unknown_fields=True):

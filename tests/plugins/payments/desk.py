@@ -1,0 +1,241 @@
+"""A whole house on the simulator, in one process: gate, dispatcher, ledger, payments, CRM, fulfilment, webhooks."""
+# ruff: noqa: ANN401 -- tools take any JSON values
+
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import respx
+from litestar import Litestar
+from msgspec import structs
+
+from ledger.making import make_ledger
+from ledger.records import CallRecord, CallState, ReviewState, Role
+from ledger.records_crm import Lead
+from plugins.hookspecs import PluginContext
+from plugins.payments.keys import read_keys
+from plugins.payments.offers import ensure_offer
+from plugins.payments.simulator.delivery import AppDeliver
+from plugins.payments.simulator.simulator import Simulator
+from plugins.payments.stripe_api import StripeApi
+from policy.money import Money
+from tool_server.bootstrap import House, Wiring, bootstrap, judge_of
+from tool_server.envelope import CallMeta, CallResult, Principal
+from tool_server.ids import id_maker
+from tool_server.settings import Settings
+from webhooks.signatures import simulated_secrets
+from webhooks.stripe_events import StripeDeps, stripe_routes
+from webhooks.worker import WebhookWorker
+from ledger.offers import OfferSet
+
+ACCOUNT = "acc_test"
+BASE = "http://127.0.0.1:9998"  # Where the plugin believes the simulator to be; respx answers there.
+URL = "http://bursar.example/webhooks/stripe"
+POLICY = """\
+version: 1
+plugins:
+  - {{name: payments, settings: {settings}}}
+  - {{name: crm}}
+  - {{name: fulfilment}}
+caps:
+  - {{id: account-month, per: account, window: month, limit: "500.00 USD"}}
+  - {{id: run-total, per: run, window: run, limit: "100.00 USD"}}
+approvals:
+  - {{id: desk, who: [role:approver], quorum: 1, expires_in: 24h, run_within: 1h, allow_self: true}}
+rules:
+  - {{id: write, match: {{kind: [read, draft, withdraw, earn]}}, effect: allow}}
+  - {{id: small, match: {{kind: [spend, provision], amount: {{up_to: "50.00 USD"}}}}, effect: allow}}
+  - {{id: large, match: {{kind: [spend, provision], amount: {{above: "50.00 USD"}}}}, effect: require_approval, approval: desk}}
+  - {{id: refunds, match: {{kind: human_only}}, effect: require_approval, approval: desk}}
+"""
+
+
+class StripeDesk:
+    """A house with an agent who calls, a person who answers, a buyer who pays, and Stripe's events."""
+
+    def __init__(self, house: House, sim: Simulator, worker: WebhookWorker, web: httpx.AsyncClient) -> None:
+        self.house, self.sim, self.worker, self.web = house, sim, worker, web
+        self.ledger = house.ledger
+        kits = ("sell", "buy", "care", "fulfil")
+        self.agent = Principal(account_id=ACCOUNT, project="shop", agent_id="scout", agent="scout", kits=kits)
+        self.keys = 0
+        self.deal_id = ""
+        self.lead_id = ""
+        self.owner = ""
+
+    async def call(self, tool: str, *, key: str | None = None, **arguments: Any) -> CallResult:
+        """Call a tool as the agent does, under a new key where the tool needs one."""
+        loaded = self.house.registry.tools[tool]
+        if loaded.key_required:
+            self.keys += 1
+            arguments["idempotency_key"] = key or f"key-{self.keys}"
+        return await self.house.gate.call(self.agent, tool, json.dumps(arguments).encode(), CallMeta())
+
+    async def until(self, result: CallResult, *states: CallState, within_s: float = 8.0) -> CallRecord:
+        """Wait until a result's call stands in one of these states."""
+        end = time.monotonic() + within_s
+        while True:
+            call = await self.ledger.call(result.envelope.call_id or "")
+            if call.state in states:
+                return call
+            assert time.monotonic() < end, f"it is {call.state} ({call.code}: {call.message})"
+            await self.ledger.wait_changes(await self.ledger.log_size(), 0.05)
+
+    async def approve(self, result: CallResult) -> None:
+        """Answer the request that a result names."""
+        assert result.envelope.approval is not None, result.text
+        request = await self.ledger.approval(result.envelope.approval.approval_id)
+        now = self.house.now()
+        await self.ledger.answer(
+            request.approval_id, self.owner, request.op_hash, "approve", at=now, confirmed_by="password"
+        )
+
+    async def pay(self, url: str, card: str = "4242424242424242") -> None:
+        """Pay a session on its page."""
+        page = url.removeprefix(self.sim.world.settings.base_url)
+        answer = await self.web.post(page, data={"card": card, "email": "buyer@example.com"})
+        assert answer.status_code == 303, answer.text
+
+    async def work(self) -> None:
+        """Deliver what is due and work the inbox empty."""
+        await self.sim.deliver_due()
+        for _ in range(10):
+            if not await self.worker.work_due():
+                return
+
+    async def sold(self) -> Any:
+        """Sell the snapshot, let it be paid, and give the order."""
+        result = await self.call("stripe_create_checkout", deal_id=self.deal_id, offer="snapshot")
+        assert result.envelope.status == "succeeded", result.text
+        await self.pay(str(result.envelope.data["url"]))
+        await self.work()
+        return (await self.ledger.orders()).items[0]
+
+
+@asynccontextmanager
+async def desk_on(
+    folder: Path, db: str = "", *, wiring: Wiring | None = None, policy: str = POLICY
+) -> AsyncIterator[StripeDesk]:
+    """Open a house on a new database and a new simulator."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sim = Simulator(7, time.time)
+    given = {
+        "cardholder": await _cardholder(sim),
+        "financial_account": sim.world.financial_account,
+        "recipients": [f"acme = {sim.world.recipient} = Acme Ltd"],
+    }
+    file = folder / "policies.yaml"
+    file.write_text(policy.format(settings=json.dumps(given)))
+    db = db or f"sqlite:///{folder / 'bursar.db'}"
+    environ = {"STRIPE_EARN_KEY": sim.earn_key, "STRIPE_SPEND_KEY": sim.spend_key}
+    settings = Settings(
+        db=db, policies=file, keys=folder / "keys", public_url="http://127.0.0.1:8401", api_base=BASE, environ=environ
+    )
+    chosen = wiring or Wiring(fresh_s=0.0, first_look_s=0.1, accept_all=True, seed=7)
+    await make_ledger(
+        db,
+        account_id=ACCOUNT,
+        name="Test",
+        instance_id="instance-1",
+        judge=judge_of({}),
+        ids=id_maker(chosen.now),
+        at=chosen.now(),
+    )
+    handler = respx.handlers.ASGIHandler(sim.app())
+    with respx.mock(assert_all_called=False) as router:
+        router.route(host="127.0.0.1").mock(side_effect=handler)
+        house = await bootstrap(settings, wiring=chosen)
+        try:
+            async with house.running(drain_s=2.0), _connected(house, sim) as desk:
+                await _furnished(desk, settings)
+                yield desk
+        finally:
+            await house.close()
+
+
+async def _cardholder(sim: Simulator) -> str:
+    transport = httpx.ASGITransport(app=sim.app())
+    form = {
+        "name": "Bursar",
+        "type": "company",
+        "billing[address][line1]": "1 Main St",
+        "billing[address][city]": "Berlin",
+        "billing[address][postal_code]": "10115",
+        "billing[address][country]": "DE",
+    }
+    head = {"authorization": f"Bearer {sim.spend_key}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://sim") as client:
+        made = await client.post("/v1/issuing/cardholders", data=form, headers=head)
+    return str(made.json()["id"])
+
+
+@asynccontextmanager
+async def _connected(house: House, sim: Simulator) -> AsyncIterator[StripeDesk]:
+    """Subscribe the house's routes to the simulator's events."""
+    v2 = [f"v2.money_management.outbound_payment.{what}" for what in ("posted", "failed", "canceled", "returned")]
+    events = simulated_secrets("SIM", [sim.subscribe(URL), sim.subscribe(URL, v2, thin=True)])
+    request = ["issuing_authorization.request"]
+    issuing = simulated_secrets("SIM", [sim.subscribe(f"{URL}/issuing", request)])
+    deps = StripeDeps(
+        ledger=house.ledger,
+        binding=lambda: house.providers.binding("stripe"),
+        now=house.now,
+        secrets=events,
+        issuing_secrets=issuing,
+        live_spend=house.live_spend,
+    )
+    app = Litestar(stripe_routes(deps), openapi_config=None, logging_config=None)
+    sim.hooks._deliver = AppDeliver(app)  # noqa: SLF001  the app needs the simulator's secrets first
+    worker = WebhookWorker(deps, house.registry.providers["stripe"])
+    transport = httpx.ASGITransport(app=sim.app())
+    async with httpx.AsyncClient(transport=transport, base_url=BASE) as web:
+        yield StripeDesk(house, sim, worker, web)
+
+
+async def _furnished(desk: StripeDesk, settings: Settings) -> None:
+    """Make people, a project, an agent, an offer, and a released lead with its deal."""
+    ledger, now = desk.ledger, desk.house.now()
+    owner = await ledger.add_operator(name="olga", role=Role.OWNER, by="system:init", at=now)
+    desk.owner = owner.operator_id
+    await ledger.add_project("shop", by=desk.owner, at=now)
+    await ledger.add_agent(
+        name="scout", project="shop", kits=desk.agent.kits, token_sha256=secrets.token_hex(32), by=desk.owner, at=now
+    )
+    keys = {name: key for name in ("STRIPE_EARN_KEY", "STRIPE_SPEND_KEY") if (key := settings.secret(name))}
+    context = PluginContext(
+        name="payments", settings={}, secrets=keys, now=desk.house.now, new_id=str, api_base=BASE
+    )
+    api = StripeApi(read_keys(context), monotonic=lambda: 0.0)
+    ensured = await ensure_offer(api, "snapshot", "Snapshot", Money(100, "USD"))
+    await api.close()
+    wanted = OfferSet(offer="snapshot", name="Snapshot", price=Money(100, "USD"), **structs.asdict(ensured))
+    await ledger.set_offer(wanted, by=desk.owner, at=now)
+    desk.lead_id = await released_lead(desk)
+    desk.deal_id = (await ledger.deals(lead_id=desk.lead_id)).items[0].deal_id
+
+
+async def released_lead(desk: StripeDesk, name: str = "Ada") -> str:
+    """Bring a lead, approve its review and assign it to scout."""
+    ledger, now = desk.ledger, desk.house.now()
+    lead = Lead(
+        lead_id=desk.house.new_id("lead"),
+        project="shop",
+        origin="owner",
+        name=name,
+        email="ada@example.com",
+        company="Acme",
+        website="",
+        wish="a snapshot of our site",
+        created_by=desk.owner,
+        created_at=now,
+        updated_at=now,
+    )
+    review = await ledger.add_lead(lead, at=now)
+    await ledger.answer_review(review, desk.owner, ReviewState.APPROVED, at=now)
+    await ledger.assign_lead(lead.lead_id, "scout", by=desk.owner, at=now)
+    return lead.lead_id

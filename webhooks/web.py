@@ -12,15 +12,24 @@ from litestar.types import ASGIApp
 from tool_server.bootstrap import House
 from tool_server.hosts import Bind, names
 from webhooks.app import create_app
+from webhooks.console.calls import Calls
 from webhooks.console.leads import Leads
+from webhooks.console.orders import Orders
 from webhooks.console.reviews import Reviews
+from webhooks.console.webhooks import Webhooks
 from webhooks.deps import Deps
 from webhooks.intake import Intake
 from webhooks.stripe_side import PATHS, StripeSide, stripe_side
 
 _CSRF_FILE: Final = "console.key"
 _CSRF_BYTES: Final = 32
-MENU: Final = (("/reviews", "Reviews"), ("/leads", "Leads"))
+MENU: Final = (
+    ("/reviews", "Reviews"),
+    ("/leads", "Leads"),
+    ("/orders", "Orders"),
+    ("/calls", "Calls"),
+    ("/webhooks", "Webhooks"),
+)
 
 
 def deps_of(house: House, bind: Bind) -> Deps:
@@ -35,6 +44,7 @@ def deps_of(house: House, bind: Bind) -> Deps:
         names=names(bind, public),
         secure=public.startswith("https://"),
         csrf_secret=csrf_secret(house.settings.keys),
+        simulator=house.settings.api_base,
     )
 
 
@@ -44,7 +54,7 @@ def web_app(house: House, bind: Bind, stripe: StripeSide | None = None) -> ASGIA
     `stripe` is given where a worker shares it.
     """
     deps = deps_of(house, bind)
-    pages = (Leads(deps), Reviews(deps), Intake(deps))
+    pages = (Reviews(deps), Leads(deps), Orders(deps), Calls(deps), Webhooks(deps), Intake(deps))
     more = [route for each in (*pages, stripe or stripe_side(house)) for route in each.routes()]
     return create_app(deps, more=more, programs=PATHS, pages=MENU)
 

@@ -90,7 +90,7 @@ async def _make(settings: Settings, args: argparse.Namespace, password: str) -> 
             generate(settings.keys)
         except KeyRefused as refused:
             raise CommandError(str(refused)) from None
-    _keep_instance(settings.keys, instance)
+    keep_instance(settings.keys, instance)
     await make_ledger(
         url,
         account_id=new_id("acc"),
@@ -126,7 +126,7 @@ def _starter_policy(path: Path) -> None:
         shutil.copyfile(shipped, path)
 
 
-def _keep_instance(keys: Path, instance: str) -> None:
+def keep_instance(keys: Path, instance: str) -> None:
     """Write this installation's id beside its key, for this user alone."""
     path = keys / INSTANCE_FILE
     path.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from tool_server import passwords
 from webhooks.console.card import make_card
 from webhooks.console.frame import PageRequest, page
 from webhooks.console.sign_in import Form
+from webhooks.console.tasks import task_of
 from webhooks.deps import Deps
 from webhooks.security import approver
 from webhooks.sessions import Sessions
@@ -60,6 +61,7 @@ class Requests:
             "problem": problem,
             "confirm": needs_of(call, approval, fresh=request.auth.is_fresh(self._deps.now())),
             "may_answer": request.user.role is not Role.VIEWER,
+            "task": await task_of(self._deps, call),
         }
         return await page(self._deps, request, "request.html", content, status=status)
 

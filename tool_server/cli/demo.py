@@ -1,0 +1,147 @@
+"""`bursar demo`: the whole product on a state of its own, with a stand-in for Stripe, and its story."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from policy.errors import ConfigurationError, PolicyError
+from tool_server.cli.command import EXIT_DONE, EXIT_NO, CommandError, print_json
+
+if TYPE_CHECKING:
+    from tool_server.cli.demo_house import Furnished
+    from tool_server.cli.demo_place import Place
+    from tool_server.cli.demo_story import Story
+
+LONGEST_S: Final = 90.0  # The whole story, start and end included; a machine that needs more has a problem.
+_ALONE: Final = "unattended"  # Where that story is played, so that a visitor's own state stays as it is.
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add how it is played."""
+    parser.add_argument("--again", action="store_true", help="start from a new, empty .demo/")
+    parser.add_argument(
+        "--unattended", action="store_true", help="play everybody, check every step, and end; exit 0 or 1"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C, or play the story through."""
+    from tool_server.cli.demo_place import refuse_live
+    from tool_server.logs import configure_logging
+
+    try:
+        refuse_live(os.environ)
+        configure_logging(level="CRITICAL" if not args.debug else "INFO")
+        if args.unattended:
+            return asyncio.run(_unattended(args))
+        asyncio.run(_attended(args))
+    except (ConfigurationError, PolicyError) as error:
+        raise CommandError(str(error)) from None
+    return EXIT_DONE
+
+
+async def _attended(args: argparse.Namespace) -> None:
+    """Start everything, say where it is, and stay up."""
+    from tool_server.cli.demo_place import FOLDER, open_place
+
+    place = open_place(FOLDER, again=args.again)
+
+    async def play(furnished: Furnished, _simulator: dict[str, Any]) -> None:
+        _show(args, place, furnished)
+        await asyncio.Event().wait()  # Until Ctrl-C, which ends the house around it.
+
+    await _house(place, play)
+
+
+async def _unattended(args: argparse.Namespace) -> int:
+    """Play the whole story in a folder of its own."""
+    from tool_server.cli.demo_place import FOLDER, open_place
+    from tool_server.cli.demo_play import play_all
+    from tool_server.cli.demo_story import Story
+
+    story = Story(json=args.json)
+    place = open_place(Path(FOLDER) / _ALONE, again=True)
+
+    async def play(furnished: Furnished, simulator: dict[str, Any]) -> None:
+        await play_all(story, place, furnished, simulator)
+
+    try:
+        async with asyncio.timeout(LONGEST_S):
+            await _house(place, play)
+    except TimeoutError:
+        raise CommandError(
+            f"the story took longer than {LONGEST_S:.0f} s; the machine may be busy", exit_code=EXIT_NO
+        ) from None
+    _end(args, story)
+    return EXIT_DONE
+
+
+def _end(args: argparse.Namespace, story: Story) -> None:
+    seconds = round(story.seconds(), 1)
+    if args.json:
+        print_json({"held": True, "seconds": seconds, "beats": story.beats})
+        return
+    steps = sum(len(beat["steps"]) for beat in story.beats)
+    print(f"\nAll {len(story.beats)} parts held, {steps} steps, in {seconds} s. Nothing here was real money.")
+
+
+async def _house(place: Place, play: Any) -> None:  # noqa: ANN401 -- an async function of two
+    """Serve the demo's house, with its simulator beside it, for as long as somebody plays."""
+    from tool_server.cli.demo_house import furnish, settings_of
+    from tool_server.cli.demo_place import write_policy
+    from tool_server.cli.demo_simulator import simulator
+    from tool_server.cli.serve import Choice, serve_house
+
+    async with simulator(place) as line:
+        if place.fresh:
+            write_policy(place, line)
+        settings = settings_of(place, line)
+        furnished = await furnish(place, settings, line)
+        choice = Choice(
+            agents=place.agents,
+            web=place.web,
+            simulated=tuple(line["webhook_secrets"]),
+            simulated_issuing=tuple(line["issuing_webhook_secrets"]),
+        )
+        stop, tasks = asyncio.Event(), []
+
+        async def playing() -> None:
+            try:
+                await play(furnished, line)
+            finally:
+                stop.set()
+
+        def served() -> None:
+            tasks.append(asyncio.create_task(playing(), name="play"))
+
+        await serve_house(settings, choice, stop=stop, quiet=True, on_served=served)
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+
+def _show(args: argparse.Namespace, place: Place, furnished: Furnished) -> None:
+    """Say where everything is, once it answers."""
+    if args.json:
+        print_json(
+            {
+                "console": place.console_url,
+                "sign_in": furnished.link,
+                "mcp": place.mcp_url,
+                "tokens": furnished.tokens,
+                "policy": str(place.policies),
+            }
+        )
+        sys.stdout.flush()
+        return
+    from tool_server.cli.demo_words import welcome
+
+    sys.stdout.write(welcome(place, furnished))
+    sys.stdout.flush()

@@ -1,0 +1,46 @@
+"""The whole story in order, with everybody connected over the real wires."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+from tool_server.cli import demo_beats as beats
+from tool_server.cli.demo_cast import agent, person
+from tool_server.cli.demo_house import Furnished
+from tool_server.cli.demo_place import Place
+from tool_server.cli.demo_simulator import Controls
+from tool_server.cli.demo_story import Story
+
+
+async def play_all(story: Story, place: Place, furnished: Furnished, simulator: Mapping[str, Any]) -> None:
+    """Play every part and check every step. Raises CommandError at the first that does not hold."""
+    broke: list[Exception] = []
+    async with AsyncExitStack() as stack:
+        controls = Controls(str(simulator["address"]))
+        stack.push_async_callback(controls.close)
+        cast = beats.Cast(
+            place=place,
+            scout=await stack.enter_async_context(agent(place.mcp_url, furnished.tokens["scout"])),
+            maker=await stack.enter_async_context(agent(place.mcp_url, furnished.tokens["maker"])),
+            operator=await stack.enter_async_context(person(place.console_url)),
+            stranger=await stack.enter_async_context(person(place.console_url)),
+            controls=controls,
+            simulator=simulator,
+        )
+        await cast.operator.sign_in(furnished.link)
+        try:
+            await _parts(story, cast)
+        except Exception as error:  # noqa: BLE001 -- raised below: the clients' task groups would wrap it
+            broke.append(error)
+    if broke:
+        raise broke[0]
+
+
+async def _parts(story: Story, cast: beats.Cast) -> None:
+    await beats.earn(story, cast)
+    call_id = await beats.ask(story, cast)
+    await beats.lose_the_answer(story, cast, call_id)
+    await beats.stop(story, cast)
+    await beats.prove(story, cast)

@@ -1,7 +1,7 @@
 """Real-time authorizations: one answer for each question, decided under the account's lock (M20).
 
-In doubt it is no: a card that belongs to no open purchase, another currency, more than is left of what was approved, a
-second payment, a posture that stopped spending, LIVE_SPEND off.
+In doubt it is no: a card that belongs to no open purchase, another currency, more than is left of what was
+approved, a second payment, a posture that stopped spending, LIVE_SPEND off.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OVER: Final = frozenset({"reversed", "expired"})
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """What a card network asks: may this card pay so much more, for this authorization?"""
+    """A card network's question: may this card pay so much more, for this authorization."""
 
     event_id: str
     authorization_id: str
@@ -162,7 +162,7 @@ def _hold(tx: Tx, world: World, question: Question, purchase: Found, at_us: int)
 
 
 def to_switch(tx: Tx, world: World, *, live_spend: bool, at: datetime) -> tuple[tuple[str, bool], ...]:
-    """Return cards whose switch is not where posture and LIVE_SPEND want it: the provider's id, and whether on."""
+    """Return cards not switched as posture and LIVE_SPEND want them: the provider's id, and whether on."""
     c = purchases.c
     open_cards = some(
         tx,

@@ -1,4 +1,4 @@
-"""What booking an event works with: the transaction, the event, the object as fetched, and how to say what came of it."""
+"""What booking works with: the transaction, the event, the object as fetched, how to say what came of it."""
 
 from __future__ import annotations
 

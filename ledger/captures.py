@@ -1,4 +1,4 @@
-"""What instruments did after their call: authorizations, captures, payouts, each posted once (M13, M19, M22)."""
+"""What instruments did after their call: authorizations, captures, payouts, posted once (M13, M19, M22)."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def transaction(booking: Booking) -> Verdict:
 
 
 def payout(booking: Booking) -> Verdict:
-    """Follow an outbound payment: posted at posted, voided at failed or canceled, returned is a credit (M22)."""
+    """Follow a payout: posted at posted, voided at failed or canceled, returned is a credit (M22)."""
     data = booking.data
     purchase = _purchase(booking, str(data["id"]))
     if isinstance(purchase, Verdict):
@@ -177,7 +177,7 @@ def _posting(
 
 
 def _spent(booking: Booking, purchase: Found, amount_minor: int, *, state: str = "captured") -> None:
-    """Post what was taken: within the commitment its part, beyond it an overrun that closes the provider (M13, M19)."""
+    """Post what was taken; beyond the commitment it is an overrun that closes the provider (M13, M19)."""
     row = _call(booking, purchase["call_id"])
     left = (
         0

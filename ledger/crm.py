@@ -1,7 +1,7 @@
 """The CRM's tables: leads, their deals, activities and drafts; what tools may write, and what owners decide.
 
-No tool releases a lead, assigns one or wins a deal. Approving a lead's review releases it and opens its deal; an owner
-assigns it to one agent; a payment wins the deal.
+No tool releases a lead, assigns one or wins a deal. Approving a lead's review releases it and opens its deal;
+an owner assigns it to one agent; a payment wins the deal.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def mark_sent(tx: Tx, world: World, draft_id: str, by: str, at: datetime) -> Non
 
 
 def owner(world: World, by: str) -> str:
-    """Return the actor of an owner. Raises PolicyDenied for anybody else; `system:` is the house making its demo."""
+    """Return the actor of an owner; `system:` is the house making its demo. Raises PolicyDenied for others."""
     if by.startswith("system:"):
         return by
     person = need_operator(world, by)

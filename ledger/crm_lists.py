@@ -1,4 +1,4 @@
-"""Pages of the CRM and of fulfilment, for people: leads released or not, deals, drafts, submissions, files."""
+"""Pages of CRM and fulfilment, for people: leads released or not, deals, drafts, submissions, files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tools may read of leads, deals and runs: of the reader's project, released, and the reader's or nobody's."""
+"""What tools may read of leads, deals and runs: released ones of their project, their own or nobody's."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _submission(row: Found) -> dict[str, object]:
 
 
 def spent(tx: Tx, account: str, run_id: str) -> list[str]:
-    """Return what a run's calls took, per currency: what cards and payouts posted, and what was paid at once."""
+    """Return what a run's calls took, per currency: posted by cards and payouts, or paid at once."""
     c, p = s.tool_calls.c, purchases.c
     at_once = select(c.currency, func.sum(c.actual_minor)).where(
         c.account_id == account,

@@ -1,4 +1,4 @@
-"""From an event to its effect: one transaction, over the object as it was fetched and never as the event says."""
+"""From an event to its effect: one transaction, over the object as fetched, never as the event says."""
 
 from __future__ import annotations
 

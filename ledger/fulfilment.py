@@ -1,4 +1,4 @@
-"""Fulfilment: artifacts by hash, submissions with their reviews, declared model decisions; runs that end by review."""
+"""Fulfilment: artifacts by hash, submissions with their reviews, model decisions; runs that end by review."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LARGEST_BYTES: Final = 1_000_000  # Of one artifact, whatever a plugin allows.
 
 
 def store_artifact(tx: Tx, change: StoreArtifact, context: ChangeContext) -> None:
-    """Keep a file once per hash, and name it in its run. Raises InvalidArguments where it is not what it says."""
+    """Keep a file once per hash, named in its run. Raises InvalidArguments where it is not what it says."""
     artifact, content = change.artifact, change.content
     _need_work(tx, context, artifact.run_id)
     if len(content) > LARGEST_BYTES:

@@ -1,8 +1,8 @@
-"""The inbox: every event a provider signed, stored once by its id before it is answered, then worked until it is done.
+"""The inbox: every event a provider signed, stored once by its id before the answer, then worked until done.
 
-An event leaves the inbox in one of four ways: `processed`, `ignored` (its type means nothing here), `quarantined`
-(wrong mode, account, amount or currency; a person looks), or it stays `unmatched` and is tried again, ever more
-rarely. Nothing is dropped.
+An event leaves the inbox in one of four ways: `processed`, `ignored` (its type means nothing here),
+`quarantined` (wrong mode, account, amount or currency; a person looks), or it stays `unmatched` and is tried
+again, ever more rarely. Nothing is dropped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Offers: what the owner sells, each with one price; setting one makes a version, and only the last is on sale."""
+"""Offers: what the owner sells, each at one price; setting one makes a version, only the last is on sale."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class OfferSet(Struct, frozen=True, kw_only=True):
 
 
 def set_offer(tx: Tx, world: World, wanted: OfferSet, by: str, at: datetime) -> Offer:
-    """Put an offer on sale; an equal one stays the version it is. Raises PolicyDenied for anybody but an owner."""
+    """Put an offer on sale; an equal one stays the version it is. Raises PolicyDenied but for owners."""
     actor = _owner(world, by)
     known = versions(tx, world.account_id, wanted.offer)
     last = known[0] if known else None

@@ -68,7 +68,7 @@ def record(tx: Tx, change: RecordPurchase, context: ChangeContext) -> None:
 
 
 def close(tx: Tx, change: ClosePurchase, context: ChangeContext) -> None:
-    """Note that the instrument is cancelled at the provider; what may still be captured stays committed (M19)."""
+    """Note that the instrument is cancelled; what may still be captured stays committed (M19)."""
     purchase = need(tx, context.account_id, change.purchase_id)
     if purchase["cancelled_at_us"] is None:
         values = {"cancelled_at_us": context.at_us, "armed": 0}

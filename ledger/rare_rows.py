@@ -1,4 +1,4 @@
-"""Rows of rare commands: read one, read many, write one; of one account, by SQLAlchemy Core on the same transaction."""
+"""Rows of rare commands: read one, read many, write one; of one account, in the same transaction."""
 
 from __future__ import annotations
 

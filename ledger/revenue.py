@@ -1,8 +1,8 @@
 """Revenue: the one transaction that turns a paid session into Order, RevenueEvents, won Deal, Intake and Run.
 
-Once per Checkout Session, whatever arrives in whatever order: the row of an order is unique by its session, that of a
-revenue event by its source and kind, and ids follow from what they are of. Only the object as fetched now is booked,
-and only where it is what we created (M23, M31).
+Once per Checkout Session, whatever arrives in whatever order: the row of an order is unique by its session, that
+of a revenue event by its source and kind, and ids follow from what they are of. Only the object as fetched now is
+booked, and only where it is what we created (M23, M31).
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _order(booking: Booking, checkout: Found, charge: Any, deal: Found) -> Found
 def _is_own_card(booking: Booking, charge: Any) -> bool:  # noqa: ANN401 -- Stripe's JSON
     """Say whether a card of ours may have paid: such a payment earns nothing (M15).
 
-    The last four digits are all Stripe shows of a card on both sides. In doubt it is ours: that only shrinks a cap.
+    The last four digits are all Stripe shows of a card on both sides. In doubt it is ours: a cap only shrinks.
     """
     last4 = str(part(charge, "payment_method_details", "card").get("last4") or "")
     if not last4:
@@ -130,7 +130,7 @@ def _is_own_card(booking: Booking, charge: Any) -> bool:  # noqa: ANN401 -- Stri
 
 
 def _open_run(booking: Booking, order: Found, checkout: Found) -> None:
-    """Open the run that fulfils the order, with its intake. Work is owed even where the project was closed."""
+    """Open the run that fulfils the order, with its intake; work is owed even by a closed project."""
     lead = one(booking.tx, leads, booking.account, lead_id=order["lead_id"]) if order["lead_id"] else None
     offer = one(
         booking.tx, offers, booking.account, offer=checkout["offer"], version=checkout["offer_version"]

@@ -1,4 +1,4 @@
-"""Checkouts, links and deals as sold: finding the one a session is of, and the monotone states between (M23)."""
+"""Checkouts, links and deals as sold: finding the one a session is of, and their monotone states (M23)."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def advance(booking: Booking, checkout: Found, state: str) -> Found:
 
 
 def step(tx: Tx, account: str, stored: Found, state: str, *, say: Say, **values: object) -> None:
-    """Write what is newly known of a checkout; its state only goes forward, and what is known is not forgotten."""
+    """Write what is newly known of a checkout; its state only goes forward, what is known stays known."""
     forward = RANK[state] > RANK[stored["state"]]
     news = {name: value for name, value in values.items() if value is not None and stored[name] is None}
     if forward:

@@ -1,4 +1,4 @@
-"""The tables of the built-in CRM and of fulfilment: leads, activities, drafts, intakes, artifacts, submissions."""
+"""The tables of CRM and fulfilment: leads, activities, drafts, intakes, artifacts, submissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of selling and buying: offers, deals, checkouts, orders, revenue, purchases, and the events behind them."""
+"""The tables of selling and buying: offers, deals, checkouts, orders, revenue, purchases, and their events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The revenue side of the facade: events in and out of the inbox, offers, orders, purchases, authorizations."""
+"""The revenue side of the facade: the inbox of events, offers, orders, purchases, authorizations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real-time card authorizations: decided in one transaction and answered within two seconds, no when in doubt (M20)."""
+"""Real-time card authorizations: decided in one transaction, answered within two seconds, no in doubt (M20)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def question_of(deps: StripeDeps, arrival: Arrival) -> Question:
         provider=deps.provider,
         provider_account=arrival.provider_account,
         mode=Mode(arrival.mode or Mode.LIVE),
-        # What names no whole amount of zero or more is asked for as -1, which is more than nothing and declined.
+        # What names no whole amount of zero or more is asked for as -1, which is declined.
         amount_minor=minor(amount, currency) if type(amount) is int and amount >= 0 else -1,
         currency=currency.upper(),
         merchant=str(part(shown, "merchant_data").get("name") or ""),

@@ -1,7 +1,7 @@
 """Stripe's webhook signatures: every active secret is tried, in constant time, over the raw bytes.
 
-Source: docs.stripe.com/webhooks/signature. Unlike the SDK's check this one refuses instants in the future as well,
-takes no tolerance of zero, and tells which secret, and so which mode, signed.
+Source: docs.stripe.com/webhooks/signature. Unlike the SDK's check this one refuses instants in the future as
+well, takes no tolerance of zero, and tells which secret, and so which mode, signed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Refused(Exception):  # noqa: N818 -- it says what happened; the sender hea
 
 
 def read_secrets(name: str, text: str) -> tuple[WebhookSecret, ...]:
-    """Return the secrets of one variable: comma separated, each tagged `live:` or `test:`. Raises ConfigurationError."""
+    """Return a variable's secrets, comma separated, tagged `live:` or `test:`. Raises ConfigurationError."""
     return tuple(_read(name, part.strip()) for part in text.split(",") if part.strip())
 
 

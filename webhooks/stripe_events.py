@@ -1,7 +1,7 @@
-"""Stripe's events on their way in: verified, stored once, answered, and only then worked (`contract.md`, section 6).
+"""Stripe's events on their way in: verified, stored once, answered, and only then worked.
 
-Both forms arrive here: snapshots, which carry the object, and thin events, which only name it. Either way the object
-is fetched again before anything is booked, so nothing an event says becomes money.
+Both forms arrive here: snapshots, which carry the object, and thin events, which only name it. Either way the
+object is fetched again before anything is booked, so nothing an event says becomes money.
 """
 
 from __future__ import annotations

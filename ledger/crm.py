@@ -246,7 +246,7 @@ def mark_sent(tx: Tx, world: World, draft_id: str, by: str, at: datetime) -> Non
 
 
 def owner(world: World, by: str) -> str:
-    """Return the actor of an owner; `system:` is the house making its demo. Raises PolicyDenied for others."""
+    """Return an owner's actor; `system:` is the house making its demo. Raises PolicyDenied for others."""
     if by.startswith("system:"):
         return by
     person = need_operator(world, by)

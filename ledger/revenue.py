@@ -1,8 +1,8 @@
 """Revenue: the one transaction that turns a paid session into Order, RevenueEvents, won Deal, Intake and Run.
 
-Once per Checkout Session, whatever arrives in whatever order: the row of an order is unique by its session, that
-of a revenue event by its source and kind, and ids follow from what they are of. Only the object as fetched now is
-booked, and only where it is what we created (M23, M31).
+Once per Checkout Session, whatever arrives in whatever order: the row of an order is unique by its session,
+that of a revenue event by its source and kind, and ids follow from what they are of. Only the object as fetched
+now is booked, and only where it is what we created (M23, M31).
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _order(booking: Booking, checkout: Found, charge: Any, deal: Found) -> Found
 def _is_own_card(booking: Booking, charge: Any) -> bool:  # noqa: ANN401 -- Stripe's JSON
     """Say whether a card of ours may have paid: such a payment earns nothing (M15).
 
-    The last four digits are all Stripe shows of a card on both sides. In doubt it is ours: a cap only shrinks.
+    The last four digits are all Stripe shows on both sides. In doubt it is ours: that only shrinks a cap.
     """
     last4 = str(part(charge, "payment_method_details", "card").get("last4") or "")
     if not last4:

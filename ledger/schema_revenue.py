@@ -1,4 +1,4 @@
-"""The tables of selling and buying: offers, deals, checkouts, orders, revenue, purchases, and their events."""
+"""The tables of selling and buying: offers, deals, checkouts, orders, revenue, purchases, events."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class CrmSide:
         return await self._core.rare("add_lead", lambda tx, world: crm.add_lead(tx, world, lead, at))
 
     async def assign_lead(self, lead_id: str, agent: str, *, by: str, at: datetime) -> None:
-        """Give a released lead and its deals to an agent. Raises PolicyDenied, InvalidArguments, RecordMissing."""
+        """Give a released lead and its deals to an agent. Raises PolicyDenied and InvalidArguments."""
         await self._core.rare(
             "assign_lead", lambda tx, world: crm.assign_lead(tx, world, lead_id, agent, by=by, at=at)
         )

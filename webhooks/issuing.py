@@ -1,4 +1,4 @@
-"""Real-time card authorizations: decided in one transaction, answered within two seconds, no in doubt (M20)."""
+"""Real-time card authorizations: decided in one transaction, answered in two seconds, no in doubt (M20)."""
 
 from __future__ import annotations
 

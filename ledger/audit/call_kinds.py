@@ -2,7 +2,7 @@
 
 from ledger.audit.fact import Fact
 
-# ---- calls: design.md section 2. The subject is the call's id. `state` is the state after the entry.
+# ---- calls. The subject is the call's id. `state` is the state after the entry.
 
 
 class CallAdmitted(Fact, frozen=True, kw_only=True):

@@ -2,11 +2,11 @@
 
     python bench/ledger.py [--json] [--calls N] [--postgres URL]
 
-SQLite, WAL and FULL: a lone caller and 64 callers. The floor is measured in the same run: every INSERT and UPDATE
-that the lone caller's calls wrote is written again with plain sqlite3, one durable commit per step, and nothing
-else: no reads, no decision, no guards. PostgreSQL (where a URL is given): 16 callers on one hot cap, beside the
-same steps committed call by call under row locks with plain asyncpg. CPU is that of this process. Ends with 1 if a
-goal fails.
+SQLite, WAL and FULL: a lone caller and 64 callers. The floor is measured in the same run: every INSERT and
+UPDATE that the lone caller's calls wrote is written again with plain sqlite3, one durable commit per step,
+and nothing else: no reads, no decision, no guards. PostgreSQL (where a URL is given): 16 callers on one hot
+cap, beside the same steps committed call by call under row locks with plain asyncpg. CPU is that of this
+process. Ends with 1 if a goal fails.
 """
 # ruff: noqa: E402 -- the packages are found only once the root is on the path
 
@@ -291,7 +291,8 @@ async def lone(folder: Path, calls: int) -> tuple[Timed, Timed]:
 
 def _with(copy: Path, path: Path, commits: Sequence[Written]) -> Path:
     """Return a file in the state that the recorded writes began from."""
-    # Everything the recorded commits inserted is taken out of a copy of the end; what they updated is as good as new.
+    # Everything the recorded commits inserted is taken out of a copy of the end; what they updated is as good
+    # as new.
     del copy
     start = path.with_name("floor.db")
     start.write_bytes(path.read_bytes())

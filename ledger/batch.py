@@ -34,7 +34,8 @@ def _on(_stage: str, _work: str) -> None:
 class Machine(Struct, frozen=True):
     """Everything that turns commands into rows, except the connection.
 
-    `reached` is told each of STAGES of each transaction and what it does; a crash harness kills the process there.
+    `reached` is told each of STAGES of each transaction and what it does; a crash harness kills the process
+    there.
     """
 
     sources: Sources

@@ -1,8 +1,8 @@
 """Revenue: the one transaction that turns a paid session into Order, RevenueEvents, won Deal, Intake and Run.
 
 Once per Checkout Session, whatever arrives in whatever order: the row of an order is unique by its session,
-that of a revenue event by its source and kind, and ids follow from what they are of. Only the object as fetched
-now is booked, and only where it is what we created (M23, M31).
+that of a revenue event by its source and kind, and ids follow from what they are of. Only the object as
+fetched now is booked, and only where it is what we created (M23, M31).
 """
 
 from __future__ import annotations

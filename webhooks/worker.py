@@ -1,8 +1,8 @@
 """The webhook worker: fetches what events speak of, books it, and looks for what no event told.
 
-One round takes the events that are due, fetches each object once, and books its events in one transaction. The
-reconciler lists Stripe's events since its cursor, and looks at sessions and instruments that are open for long;
-both go through the same door. Cards follow posture and LIVE_SPEND, also after a restart.
+One round takes the events that are due, fetches each object once, and books its events in one transaction.
+The reconciler lists Stripe's events since its cursor, and looks at sessions and instruments that are open for
+long; both go through the same door. Cards follow posture and LIVE_SPEND, also after a restart.
 """
 
 from __future__ import annotations

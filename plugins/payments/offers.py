@@ -1,7 +1,7 @@
 """Putting an offer on sale at Stripe: a product and a price with ids and lookup keys that are always the same.
 
-Run by the owner's command, never by an agent. Asking twice makes nothing twice: the product's id is ours, and a price
-is found by its lookup key, which names offer, amount and currency.
+Run by the owner's command, never by an agent. Asking twice makes nothing twice: the product's id is ours, and
+a price is found by its lookup key, which names offer, amount and currency.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A plain model of one account: lists and loops over the rules of money, sharing no code with the ledger.
 
-Nothing here is fast or stored. Usage is added up from the calls each time it is asked for; a state is a word. The
-policy it knows is `PlainPolicy`, whose text in policies.yaml `text` writes. Instants are microseconds since 1970.
+Nothing here is fast or stored. Usage is added up from the calls each time it is asked for; a state is a word.
+The policy it knows is `PlainPolicy`, whose text in policies.yaml `text` writes. Instants are microseconds
+since 1970.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Broken copies of the planners, each of which the interleavings must catch within a few hundred histories."""
+"""Broken copies of the planners, each of which the interleavings must catch within a few hundred
+histories.
+"""
 
 from __future__ import annotations
 

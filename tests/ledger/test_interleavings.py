@@ -1,8 +1,10 @@
-"""The pure planners against the plain model: seeded histories of many calls, agents, windows, currencies, people.
+"""The pure planners against the plain model: seeded histories of many calls, agents, windows, currencies,
+people.
 
-Every command goes to both; they must answer with the same word, leave the same states and the same usage. Beside
-that, no claim may take any cap's window above its limit of now. Default share 3,000 histories, with `--deep`
-1,000,000; BURSAR_SEED starts elsewhere. Broken twins, each caught by the same histories: listed in planner_twins.py.
+Every command goes to both; they must answer with the same word, leave the same states and the same usage.
+Beside that, no claim may take any cap's window above its limit of now. Default share 3,000 histories, with
+`--deep` 1,000,000; BURSAR_SEED starts elsewhere. Broken twins, each caught by the same histories: listed in
+planner_twins.py.
 """
 
 from __future__ import annotations
@@ -304,7 +306,9 @@ WORKS_ON: Final[dict[Move, set[str]]] = {  # In which states a move finds someth
 
 
 def test_planners_agree_with_the_plain_model_in_random_histories(deep: bool) -> None:  # noqa: FBT001 -- a fixture
-    """M1 to M4, M7 to M14, M16, M17, M24 to M27: the same word, the same states, the same usage, every time."""
+    """M1 to M4, M7 to M14, M16, M17, M24 to M27: the same word, the same states, the same usage, every
+    time.
+    """
     first = int(os.environ.get("BURSAR_SEED", "0"))
     share = int(os.environ.get("BURSAR_SHARE", DEEP if deep else DEFAULT))
     for seed in range(first, first + share):

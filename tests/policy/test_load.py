@@ -173,9 +173,9 @@ def test_every_field_of_a_match_becomes_what_it_says() -> None:
         count_above=CountAbove(3, Scope.AGENT, Window(WindowKind.ROLLING, 5_400), "failed"),
     )
     assert only_match("{kind: spend, payee: {in_list: vendors}}").payee_in == "vendors"
-    assert only_match("{tool: stripe_create_checkout, args: {expires_in_minutes: {above: 1, up_to: 9}}}").args == (
-        ("expires_in_minutes", ArgTest(above=1, up_to=9)),
-    )
+    assert only_match(
+        "{tool: stripe_create_checkout, args: {expires_in_minutes: {above: 1, up_to: 9}}}"
+    ).args == (("expires_in_minutes", ArgTest(above=1, up_to=9)),)
     assert only_match("{kind: spend, hours: {from: '09:00'}}").hours == Hours(from_minute=540)
 
 

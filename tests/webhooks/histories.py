@@ -1,4 +1,6 @@
-"""Histories of a shop: what buyers, banks and owners do at the simulator, and what the ledger must make of it."""
+"""Histories of a shop: what buyers, banks and owners do at the simulator, and what the ledger must make of
+it.
+"""
 
 import random
 from dataclasses import dataclass, field
@@ -16,7 +18,15 @@ from tests.webhooks.rig import Rig
 DEBIT, DEBIT_FAILS, CARD = "000123456789", "000111111116", "4242424242424242"
 
 # When and by which event something was learned depends on the deliveries; everything else may not.
-LEARNED = {"booked_at_us", "event_id", "updated_at_us", "version", "opened_at_us", "created_at_us", "moved_at_us"}
+LEARNED = {
+    "booked_at_us",
+    "event_id",
+    "updated_at_us",
+    "version",
+    "opened_at_us",
+    "created_at_us",
+    "moved_at_us",
+}
 TABLES = (r.orders, r.revenue_events, r.deals, r.checkouts, r.disputes, s.earnings, h.runs, c.order_intakes)
 KEPT = {("checkouts", "created_at_us"), ("disputes", "opened_at_us"), ("deals", "created_at_us")}
 
@@ -61,7 +71,9 @@ class Story:
 
     async def _step(self, rand: random.Random) -> None:
         world = self.rig.sim.world
-        doing = rand.choice(["pay", "pay", "pay", "debit", "debit", "settle", "refund", "fail", "dispute", "close", "expire"])
+        doing = rand.choice(
+            ["pay", "pay", "pay", "debit", "debit", "settle", "refund", "fail", "dispute", "close", "expire"]
+        )
         charges = [row for row in world.all("charge") if row["status"] == "succeeded"]
         if doing in {"pay", "debit"}:
             card = CARD if doing == "pay" else rand.choice([DEBIT, DEBIT_FAILS])
@@ -138,7 +150,15 @@ async def digest(rig: Rig) -> dict[str, list[str]]:
 def balance(rig: Rig) -> int:
     """Give what the simulator's balance transactions of our sessions add up to, in minor units."""
     world = rig.sim.world
-    ours = {row["payment_intent"] for row in world.all("checkout.session") if row["metadata"].get("bursar_account")}
-    of_payment = {row["id"]: row["payment_intent"] for kind in ("charge", "refund", "dispute") for row in world.all(kind)}
+    ours = {
+        row["payment_intent"]
+        for row in world.all("checkout.session")
+        if row["metadata"].get("bursar_account")
+    }
+    of_payment = {
+        row["id"]: row["payment_intent"]
+        for kind in ("charge", "refund", "dispute")
+        for row in world.all(kind)
+    }
     rows = [row for row in world.all("balance_transaction") if row["balance_type"] == "payments"]
     return sum(row["net"] for row in rows if of_payment.get(row["source"]) in ours)

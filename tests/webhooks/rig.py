@@ -1,4 +1,6 @@
-"""A shop in one process: the simulator, a ledger, the payments plugin's provider, the routes and their worker."""
+"""A shop in one process: the simulator, a ledger, the payments plugin's provider, the routes and their
+worker.
+"""
 
 import asyncio
 import random
@@ -208,7 +210,9 @@ async def ledger_on(url: str, clock: Clock, seed: int) -> AsyncIterator[tuple[Le
 
 
 @asynccontextmanager
-async def rig_on(url: str, *, seed: int = 7, start: datetime | None = None, **options: Any) -> AsyncIterator[Rig]:
+async def rig_on(
+    url: str, *, seed: int = 7, start: datetime | None = None, **options: Any
+) -> AsyncIterator[Rig]:
     """Open a shop on a new database; `options` are of StripeDeps."""
     clock = Clock(start or datetime(2026, 11, 20, 10, tzinfo=UTC))
     begin = clock()
@@ -219,7 +223,10 @@ async def rig_on(url: str, *, seed: int = 7, start: datetime | None = None, **op
         await apps[0](scope, receive, send)
 
     sim.hooks._deliver = AppDeliver(app)  # noqa: SLF001  the app needs the simulator's secrets first
-    async with ledger_on(url, clock, seed) as (ledger, new_id), _connected(sim, clock, new_id) as (provider, api):
+    async with (
+        ledger_on(url, clock, seed) as (ledger, new_id),
+        _connected(sim, clock, new_id) as (provider, api),
+    ):
         rig = await _assembled(sim, ledger, provider, api, clock, options)
         rig.ids = new_id
         apps.append(rig.app)
@@ -239,7 +246,9 @@ async def mirrored(rig: Rig, url: str, seed: int = 7) -> AsyncIterator[Rig]:
         worker = WebhookWorker(deps, rig.provider)
         other = replace(rig, ledger=ledger, deps=deps, worker=worker, app=app, ids=new_id, mirrors=[])
         offer = (await rig.ledger.offers())[0]
-        await ledger.set_offer(_wanted(rig, offer.product_ref, offer.price_ref), by="system:test", at=rig.clock())
+        await ledger.set_offer(
+            _wanted(rig, offer.product_ref, offer.price_ref), by="system:test", at=rig.clock()
+        )
         rig.mirrors.append(other)
         yield other
 

@@ -1,4 +1,6 @@
-"""Deliveries in any order, any number of times, or not at all until later: the same final state as once in order."""
+"""Deliveries in any order, any number of times, or not at all until later: the same final state as once in
+order.
+"""
 
 import random
 from pathlib import Path
@@ -27,7 +29,9 @@ class Disorder:
 
     async def some(self) -> None:
         """Deliver some of what happened so far, shuffled, some of it twice, some not yet."""
-        events = [row for row in self.rig.sim.world.all("event") if row["type"] != "issuing_authorization.request"]
+        events = [
+            row for row in self.rig.sim.world.all("event") if row["type"] != "issuing_authorization.request"
+        ]
         self._held += events[self._next :]
         self._next = len(events)
         self.rand.shuffle(self._held)
@@ -57,12 +61,17 @@ async def deliver(rig: Rig, event: Any, *, age_s: int = 0) -> int:
     """Sign and deliver one event, as old as told; give the status."""
     body = orjson.dumps(event)
     stamp = int(rig.clock().timestamp()) - age_s
-    headers = {"content-type": "application/json", "stripe-signature": sign(body, [secret_of(rig.deps.secrets)], stamp)}
+    headers = {
+        "content-type": "application/json",
+        "stripe-signature": sign(body, [secret_of(rig.deps.secrets)], stamp),
+    }
     return (await AppDeliver(rig.app)(URL, body, headers)).status
 
 
 async def played(rig: Rig, seed: int, disorders: list[Disorder]) -> int:
-    """Play one history: `rig` hears each event once and in order, its mirrors as their disorders will; count."""
+    """Play one history: `rig` hears each event once and in order, its mirrors as their disorders will;
+    count.
+    """
     story = Story(rig, seed)
     await story.begin()
     async for _ in story.play(STEPS):
@@ -80,7 +89,9 @@ async def played(rig: Rig, seed: int, disorders: list[Disorder]) -> int:
 
 
 async def compared(rig: Rig) -> None:
-    """Hold every mirror to the state of the ledger that heard all once and in order, and to Stripe's balance."""
+    """Hold every mirror to the state of the ledger that heard all once and in order, and to Stripe's
+    balance.
+    """
     once = await digest(rig)
     net = {("simulated", "USD"): found} if (found := balance(rig)) else {}
     assert await rig.ledger.revenue_sums() == net
@@ -106,6 +117,9 @@ async def test_any_order_of_deliveries_ends_in_the_state_of_once_in_order(tmp_pa
 
 async def test_postgres_ends_in_the_same_state(tmp_path: Path, postgres_url: str) -> None:
     """The rules live in the code, not in an engine."""
-    async with rig_on(f"sqlite:///{tmp_path}/once.db", seed=3) as rig, mirrored(rig, postgres_url, 3) as other:
+    async with (
+        rig_on(f"sqlite:///{tmp_path}/once.db", seed=3) as rig,
+        mirrored(rig, postgres_url, 3) as other,
+    ):
         await played(rig, 3, [Disorder(other, 33)])
         await compared(rig)

@@ -1,4 +1,6 @@
-"""A whole house on the simulator, in one process: gate, dispatcher, ledger, payments, CRM, fulfilment, webhooks."""
+"""A whole house on the simulator, in one process: gate, dispatcher, ledger, payments, CRM, fulfilment,
+webhooks.
+"""
 # ruff: noqa: ANN401 -- tools take any JSON values
 
 import json
@@ -134,7 +136,12 @@ async def desk_on(
     db = db or f"sqlite:///{folder / 'bursar.db'}"
     environ = {"STRIPE_EARN_KEY": sim.earn_key, "STRIPE_SPEND_KEY": sim.spend_key}
     settings = Settings(
-        db=db, policies=file, keys=folder / "keys", public_url="http://127.0.0.1:8401", api_base=BASE, environ=environ
+        db=db,
+        policies=file,
+        keys=folder / "keys",
+        public_url="http://127.0.0.1:8401",
+        api_base=BASE,
+        environ=environ,
     )
     chosen = wiring or Wiring(fresh_s=0.0, first_look_s=0.1, accept_all=True, seed=7)
     await make_ledger(
@@ -177,7 +184,10 @@ async def _cardholder(sim: Simulator) -> str:
 @asynccontextmanager
 async def _connected(house: House, sim: Simulator) -> AsyncIterator[StripeDesk]:
     """Subscribe the house's routes to the simulator's events."""
-    v2 = [f"v2.money_management.outbound_payment.{what}" for what in ("posted", "failed", "canceled", "returned")]
+    v2 = [
+        f"v2.money_management.outbound_payment.{what}"
+        for what in ("posted", "failed", "canceled", "returned")
+    ]
     events = simulated_secrets("SIM", [sim.subscribe(URL), sim.subscribe(URL, v2, thin=True)])
     request = ["issuing_authorization.request"]
     issuing = simulated_secrets("SIM", [sim.subscribe(f"{URL}/issuing", request)])
@@ -204,7 +214,12 @@ async def _furnished(desk: StripeDesk, settings: Settings) -> None:
     desk.owner = owner.operator_id
     await ledger.add_project("shop", by=desk.owner, at=now)
     await ledger.add_agent(
-        name="scout", project="shop", kits=desk.agent.kits, token_sha256=secrets.token_hex(32), by=desk.owner, at=now
+        name="scout",
+        project="shop",
+        kits=desk.agent.kits,
+        token_sha256=secrets.token_hex(32),
+        by=desk.owner,
+        at=now,
     )
     keys = {name: key for name in ("STRIPE_EARN_KEY", "STRIPE_SPEND_KEY") if (key := settings.secret(name))}
     context = PluginContext(

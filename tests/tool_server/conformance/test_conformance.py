@@ -1,7 +1,8 @@
 """The public MCP conformance suite against a whole house, in both protocol eras.
 
 The suite runs on Node, which comes as a Python wheel into a folder of the environment; where registries are
-out of reach, its tests are skipped with one line. It sends no credential, so the application under test adds one.
+out of reach, its tests are skipped with one line. It sends no credential, so the application under test adds
+one.
 """
 
 import asyncio

@@ -62,7 +62,8 @@ def count_anew(tx: Tx, world: World, law: Law, before: Law | None, at_us: int) -
     if not new:
         return
     world.law = law
-    world.asked.clear()
+    world.asked = {}
+    world.readings.clear()
     outcomes: dict[tuple[str, int], tuple[Reading, int]] = {}
     after = 0
     while rows := _candidates(tx, world, _earliest(tx, world, law, new, at_us), after):

@@ -15,7 +15,6 @@ from ledger.meters import (
     Reading,
     booked_on,
     booking_start,
-    cap_reading,
     read_window,
     reading_start,
 )
@@ -34,9 +33,8 @@ def holds_of(world: World, call: Call, decision: Decision) -> list[tuple[Reading
     """
     if world.law is None:
         return []
-    digests = world.law.cap_digests
     held = [
-        (cap_reading(binding, digests[binding.cap_id]), binding.amount)
+        (world.cap_reading(binding), binding.amount)
         for binding in decision.reserves
         if binding.window.kind is not WindowKind.CALL
     ]
@@ -144,12 +142,12 @@ def post(world: World, row: CallRow, actual_minor: int | None, *, committed: boo
         world.change_reservation(held)
 
 
-def count_outcome(world: World, row: CallRow, call: Call, at_us: int) -> None:
+def count_outcome(world: World, row: CallRow, at_us: int) -> None:
     """Count how a call ended, for rules that ask for outcomes."""
-    if world.law is None:
+    if world.law is None or not any(meter.what == row.state for meter in world.law.rule_meters):
         return
     timezone = world.law.policy.timezone
-    for reading, amount in booked_on(world.law.rule_meters, call, (row.state,)):
+    for reading, amount in booked_on(world.law.rule_meters, world.policy_call(row), (row.state,)):
         start = booking_start(reading.window, at_us, timezone)
         world.book(world.usage_row(reading, start), posted=amount)
 

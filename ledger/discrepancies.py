@@ -9,7 +9,7 @@ from ledger.audit.house_kinds import PostureMoved
 from ledger.commands import Settlement
 from ledger.edges import SYSTEM
 from ledger.gather import STRICTNESS
-from ledger.meters import CALLS, booked_on, booking_start, cap_reading
+from ledger.meters import CALLS, booked_on, booking_start
 from ledger.rows import ENCODER, CallRow
 from ledger.world import World
 from policy.language import Posture
@@ -105,12 +105,12 @@ def _adjust_usage(
 ) -> list[tuple[str, int, int, int, int]]:
     if world.law is None:
         return []
-    policy, digests = world.law.policy, world.law.cap_digests
+    policy = world.law.policy
     call = world.policy_call(row)
     restores = {cap.id for cap in policy.caps if cap.restores}
     moved = []
     readings = [
-        cap_reading(need, digests[need.cap_id])
+        world.cap_reading(need)
         for need in world.needs(row.call_id, call).usage
         if need.unit == currency and (amount_minor > 0 or need.cap_id in restores)
     ]

@@ -6,7 +6,7 @@ from typing import Final
 
 from ledger.caps import usage_of
 from ledger.commands import ProcessFacts
-from ledger.meters import cap_reading, rule_reading, template_of
+from ledger.meters import rule_reading, template_of
 from ledger.rows import CallRow
 from ledger.times import SECOND_US, from_us
 from ledger.twins import twin_of
@@ -78,11 +78,10 @@ def earned_of(world: World, need: EarnedNeed) -> int:
 def _usage(world: World, call: Call, needs: Needs, at_us: int, own: CallRow | None) -> dict[str, Usage]:
     if world.law is None:
         return {}
-    digests = world.law.cap_digests
     waiting = world.waiting[call.agent] if needs.waiting and own is None else {}
     out = {}
     for need in needs.usage:
-        reading = cap_reading(need, digests[need.cap_id])
+        reading = world.cap_reading(need)
         usage = usage_of(world, reading, at_us, own)
         mine = sum(held.get(reading.meter, 0) for held in waiting.values())
         out[need.cap_id] = Usage(usage.posted, usage.held, mine) if mine else usage

@@ -17,7 +17,6 @@ from ledger.meters import (
     Reading,
     booked_on,
     booking_start,
-    cap_reading,
     reading_start,
     rule_reading,
 )
@@ -181,7 +180,7 @@ def want_facts(world: World, want: Wanted, call_id: str, call: Call, at_us: int,
         project = "" if earned.scope == "account" else earned.scope_key
         until = at_us - earned.after_s * SECOND_US
         want.earned.add((project, earned.currency, earned.mode, earned.after_s, until))
-    if call.effect.payee is not None:
+    if needs.payee_known and call.effect.payee is not None:
         want.payees.add(call.effect.payee.casefold())
     key = twin_key(call)
     if key is not None:
@@ -195,8 +194,7 @@ def readings_of(world: World, call: Call, needs: Needs) -> list[Reading]:
     """Return every meter that deciding or booking one call touches."""
     if world.law is None:
         return []
-    digests = world.law.cap_digests
-    caps = [cap_reading(need, digests[need.cap_id]) for need in needs.usage]
+    caps = [world.cap_reading(need) for need in needs.usage]
     rules = [rule_reading(need) for need in needs.sums] + [rule_reading(need) for need in needs.counts]
     booked = [reading for reading, _ in booked_on(world.law.rule_meters, call, None)]
     return caps + rules + booked
@@ -299,11 +297,7 @@ def _want_of_call(
         for query in command.references:
             load_records(tx, world, query, reader, sources.loaders)
         want_facts(world, want, row.call_id, world.policy_call(row), at_us, claims=True)
-    elif world.law is not None:
-        call = world.policy_call(row)
-        want_usage(world, want, readings_of(world, call, world.needs(row.call_id, call)), at_us)
-        if row.payee is not None:
-            want.payees.add(row.payee.casefold())
+    # A settlement books on the rows its reservations stand on; what else it touches is added to unseen.
 
 
 def _load_known(tx: Tx, world: World, admissions: Sequence[Admission]) -> None:

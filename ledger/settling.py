@@ -27,7 +27,7 @@ def settle_local(world: World, row: CallRow, command: Admission, changed: Change
     twins.mark(row, at_us)
     caps.fix(world, row, caps.held_readings(world, row), at_us)
     caps.post(world, row, row.amount_minor, committed=False)
-    caps.count_outcome(world, row, command.call, at_us)
+    caps.count_outcome(world, row, at_us)
     world.apply(row, changed.changes, command.at)
 
 
@@ -51,10 +51,10 @@ def succeed(  # noqa: PLR0913 -- all of them are what it is, by name
     row.code = row.message = ""
     caps.post(world, row, row.actual_minor, committed=committed)
     move(world, row, "succeeded", at_us)
-    caps.count_outcome(world, row, world.policy_call(row), at_us)
+    caps.count_outcome(world, row, at_us)
     if row.kind in PURCHASES and row.payee is not None and not committed:
         known = (row.mode, row.payee.casefold())
-        if known not in world.known_payees:
+        if known not in world.known_payees:  # Known to this batch; one known before is left as it is.
             world.known_payees.add(known)
             world.new_payees.append((row.account_id, *known, row.call_id, at_us))
     log_settled(world, row, proof, actor=actor, at_us=at_us, evidence=evidence)
@@ -79,7 +79,7 @@ def fail(  # noqa: PLR0913 -- all of them are what it is, by name
     row.proof_level, row.proof_by, row.proof_provider = proof.level, proof.by, proof.provider
     caps.release(world, row)
     move(world, row, "failed", at_us)
-    caps.count_outcome(world, row, world.policy_call(row), at_us)
+    caps.count_outcome(world, row, at_us)
     log_settled(world, row, proof, actor=actor, at_us=at_us, evidence=evidence)
 
 

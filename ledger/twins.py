@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -10,6 +11,7 @@ from ledger.times import NEVER_US, SECOND_US, from_us
 from ledger.world import TwinRow, World
 from policy.language import Kind
 from policy.model import Call, Twin
+from policy.money import Money
 
 TWIN_S: Final = 86_400  # M26: how long a succeeded purchase makes an equal one its twin.
 SAME_S: Final = 600  # M25: how long a succeeded keyless call absorbs an equal one.
@@ -23,8 +25,12 @@ def twin_key(call: Call) -> str | None:
     effect = call.effect
     if effect.kind not in PURCHASES:
         return None
-    named = "\x00".join((call.tool, (effect.payee or "").casefold(), str(effect.amount or "")))
-    return sha256(named.encode()).hexdigest()[:32]
+    return _purchase(call.tool, (effect.payee or "").casefold(), effect.amount)
+
+
+@lru_cache(maxsize=4_096)  # Asked for at admission, at the claim, and while loading for each.
+def _purchase(tool: str, payee: str, amount: Money | None) -> str:
+    return sha256("\x00".join((tool, payee, str(amount or ""))).encode()).hexdigest()[:32]
 
 
 def twin_of(world: World, call: Call, at_us: int, own: CallRow | None) -> Twin | None:

@@ -18,7 +18,7 @@ from msgspec import Struct, field
 from ledger.audit.entry import Draft
 from ledger.audit.fact import Fact, Move
 from ledger.judge import Judge, Law
-from ledger.meters import FLOATING, Reading
+from ledger.meters import FLOATING, Reading, cap_reading
 from ledger.records import AgentRecord, Change, OperatorRecord, Query, Reader, RecordRef
 from ledger.rows import (
     ApprovalRow,
@@ -32,7 +32,7 @@ from ledger.rows import (
 )
 from policy.errors import RecordMissing
 from policy.language import Posture
-from policy.model import Call, Needs
+from policy.model import Call, Needs, Reserve, UsageNeed
 
 
 class PostureFact(Struct, frozen=True):
@@ -111,6 +111,7 @@ class World(Struct, kw_only=True):
     records: dict[tuple[Query, Reader], tuple[RecordRef, ...] | RecordMissing] = field(default_factory=dict)
 
     policy_calls: dict[str, Call] = field(default_factory=dict)  # By call id, as decoded while loading.
+    readings: dict[tuple[str, str, str, str], Reading] = field(default_factory=dict)
     asked: dict[str, Needs] = field(default_factory=dict)  # By call id, what the active policy needs to know.
 
     touched: int = 0
@@ -148,6 +149,16 @@ class World(Struct, kw_only=True):
             if self.law is None:
                 raise AssertionError("without a policy nothing is decided")
             found = self.asked[call_id] = self.judge.needs(self.law.policy, call)
+        return found
+
+    def cap_reading(self, need: UsageNeed | Reserve) -> Reading:
+        """Return the meter of one cap for one call; worked out once per batch."""
+        key = (need.cap_id, need.scope_key, need.unit, need.mode)
+        found = self.readings.get(key)
+        if found is None:
+            if self.law is None:
+                raise AssertionError("without a policy nothing is capped")
+            found = self.readings[key] = cap_reading(need, self.law.cap_digests[need.cap_id])
         return found
 
     def policy_call(self, row: CallRow) -> Call:

@@ -25,6 +25,8 @@ LONGEST_QUEUE: Final = (
     2_048  # Eight full batches: a second or so of work, then honesty is kinder than waiting.
 )
 
+TIDY_EVERY: Final = 32  # Batches between two looks at the WAL: a look costs more than many a statement.
+
 
 class Waiting(Struct):
     """A job and who waits for it."""
@@ -111,6 +113,7 @@ class ThreadWriter:
 
     def _work(self) -> None:
         connection: Connection | None = None
+        batches = 0
         while True:
             with self._woken:
                 while not self._queue.waiting and not self._queue.closed:
@@ -131,7 +134,8 @@ class ThreadWriter:
                 connection = None
             answer(batch, dones)
             self._committed()
-            if connection is not None:
+            batches += 1
+            if connection is not None and batches % TIDY_EVERY == 0:
                 tidy(connection, self._database, busy=bool(self._queue.waiting))
         if connection is not None:
             connection.exec_driver_sql("ROLLBACK") if connection.in_transaction() else None

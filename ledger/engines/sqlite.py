@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 FIXED_VERSION: Final = (3, 51, 3)  # The first build without the WAL-reset fault.
 CHECKPOINT_BYTES: Final = 4 * 1024 * 1024  # The size of the WAL at which an idle writer tidies up.
+STATEMENTS: Final = (
+    1_024  # Kept prepared: each list's length is one of its own, and sqlite3 keeps 128 by itself.
+)
 FORCED_BYTES: Final = 64 * 1024 * 1024  # And at which it does so even while commands wait.
 
 _EVERY: Final = (
@@ -79,7 +82,9 @@ class FileLock:
 
 def writing_engine(database: Path, connect: Callable[..., Any] | None = None) -> Engine:
     """Return the engine of the one writing connection; `connect` opens it where faults are tried."""
-    options: dict[str, Any] = {} if connect is None else {"creator": connect}
+    options: dict[str, Any] = {"connect_args": {"cached_statements": STATEMENTS}}
+    if connect is not None:
+        options = {"creator": connect}
     engine = create_engine(f"sqlite:///{database}", poolclass=NullPool, **options)
 
     def prepare(dbapi: sqlite3.Connection, _record: object) -> None:
@@ -111,7 +116,7 @@ def reading_engine(database: Path) -> AsyncEngine:
 
 
 def tidy(connection: Connection, database: Path, *, busy: bool) -> None:
-    """Move the WAL into the file where it has grown; the writer does so between two batches."""
+    """Move the WAL into the file where it has grown; the writer does so between two batches, now and then."""
     try:
         size = (database.with_name(database.name + "-wal")).stat().st_size
     except FileNotFoundError:

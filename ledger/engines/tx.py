@@ -17,7 +17,7 @@ from sqlalchemy.sql import ClauseElement
 Row = tuple[Any, ...]
 
 # Lists are padded to these lengths, so that each statement is prepared a few times and not once per length.
-_LENGTHS: Final = (1, 4, 16, 64, 256)
+_LENGTHS: Final = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256)
 LONGEST_LIST: Final = _LENGTHS[-1]
 
 

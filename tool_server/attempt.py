@@ -232,6 +232,7 @@ async def _local(parts: AttemptParts, claimed: Claimed, loaded: LoadedTool, args
         run_id=call.run_id,
         account_id=call.account_id,
         new_id=parts.new_id,
+        binding=parts.providers.binding(tool.provider),
     )
     if tool.read is not None:
         applied = await tool.read(args, claimed.records, context)

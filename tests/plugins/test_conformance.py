@@ -17,10 +17,10 @@ from ledger.records import Outcome
 from plugins.conformance.checks import Check, Conforms, check_plugin
 from plugins.conformance.samples import sample
 from plugins.hookspecs import Plugin, PluginContext, hookimpl
-from plugins.tool import ExecuteContext, OutcomeReport, Tool
+from plugins.tool import Applied, ExecuteContext, OutcomeReport, Tool
 from policy.errors import Declined
 from policy.language import PluginEntry
-from policy.model import Effect, Kind
+from policy.model import Effect, Kind, Mode
 from policy.money import Money
 from tests.provider import shop as shop_plugin
 
@@ -112,7 +112,7 @@ SOUND: Effect = Effect(
     kind=Kind.SPEND,
     operation="pay",
     provider="shop",
-    mode=shop_plugin.Mode.SIMULATED,
+    mode=Mode.SIMULATED,
     payee="a.example",
     amount=Money(100, "USD"),
 )
@@ -146,7 +146,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "describes draft/pay/shop",
     ),
     "it describes another mode": (
-        {"describe": lambda *_: msgspec.structs.replace(SOUND, mode=shop_plugin.Mode.LIVE)},
+        {"describe": lambda *_: msgspec.structs.replace(SOUND, mode=Mode.LIVE)},
         "describes mode live",
     ),
     "it names no amount": ({"describe": lambda *_: msgspec.structs.replace(SOUND, amount=None)}, "no amount"),
@@ -192,11 +192,11 @@ def test_a_describe_that_lacks_its_records_is_left_to_the_authors_own_tests() ->
 
 
 def _restless(*_anything: object) -> Any:  # noqa: ANN401 -- an Applied
-    return shop_plugin.Applied({"turn": next(_TURNS)})
+    return Applied({"turn": next(_TURNS)})
 
 
 def _unprintable(*_anything: object) -> Any:  # noqa: ANN401 -- an Applied
-    return shop_plugin.Applied({"value": Path})
+    return Applied({"value": Path})
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tool_server.attempt import AttemptParts
 from tool_server.dispatcher import Dispatcher
 from tool_server.providers import Providers
 from tool_server.reconcile import Reconciler
-from tool_server.waiting import Waiting
+from tool_server.waiting import Waiting, settled
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 SETTINGS = {"address": "http://127.0.0.1:9", "mode": "simulated"}
@@ -216,3 +216,32 @@ async def test_an_unknown_whose_turn_has_not_come_is_left_alone() -> None:
     bench.books.answer = NotClaimed(state=CallState.SUCCEEDED, code="not_unknown", message="")
     assert await reconciler.step(bench.books.call) == bench.books.answer
     assert reconciler.due(()) == ()
+
+
+async def test_an_unknown_that_only_a_person_can_settle_is_looked_at_and_left() -> None:
+    """Manual: nothing is claimed, nothing is told, and the next look is later."""
+    bench = Bench()
+    buying = bench.registry.tools["shop_buy_manual"]
+    bench.books.call = structs.replace(
+        a_call(buying, None, NOW),
+        state=CallState.UNKNOWN,
+        args=b'{"item":"a","vendor":"b","amount":"1.00 USD"}',
+    )
+    bench.dispatcher.reconciler.due((bench.books.call,))
+    bench.clock += 2
+    await bench.works()
+    assert bench.books.claims == []
+
+
+async def test_a_process_that_serves_agents_only_still_hears_of_others_work() -> None:
+    """`--only agents`: it claims nothing, and looks again at what its agents wait for."""
+    bench = Bench()
+    task = asyncio.create_task(bench.dispatcher.run(work=False))
+    waiting = asyncio.create_task(bench.waiting.moved(bench.call, 30, done=settled))
+    await asyncio.sleep(0.05)
+    bench.books.call = structs.replace(bench.call, state=CallState.SUCCEEDED, version=9)
+    bench.books.size += 1
+    assert (await asyncio.wait_for(waiting, 5)).state is CallState.SUCCEEDED
+    await bench.dispatcher.drain(1.0)
+    await task
+    assert bench.books.claims == []

@@ -18,7 +18,7 @@ from tool_server.envelope import CallResult
 from tool_server.gate import Gate
 from tool_server.normalize import Intent, Normal
 
-BUY = {"item": "a", "vendor": "b.example", "amount": "5.00 USD"}
+BUY: dict[str, Any] = {"item": "a", "vendor": "b.example", "amount": "5.00 USD"}
 
 
 class Bent:
@@ -107,7 +107,7 @@ async def test_an_admitted_call_that_cannot_be_shown_still_gives_its_id(small: D
     async def waits(*_anything: object, **_more: object) -> CallRecord:
         raise OSError("the ledger is gone")
 
-    gate = Gate(structs.replace(small.house.gate.parts, waiting=Bent(None, moved=waits)))  # type: ignore[arg-type]  # stands in
+    gate = Gate(structs.replace(small.house.gate.parts, waiting=Bent(None, moved=waits)))
     result = await put(gate, small, "shop_buy", idempotency_key="k", **BUY)
     assert result.envelope.status == "in_progress"
     assert result.envelope.call_id

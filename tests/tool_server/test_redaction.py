@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -50,13 +51,13 @@ def test_what_is_nested_too_deep_is_not_looked_through() -> None:
 
 
 @pytest.fixture
-def lines() -> io.StringIO:
+def lines() -> Iterator[io.StringIO]:
     """Give the stream that logs go to; logging is put back afterwards."""
     root = logging.getLogger()
     before = root.handlers[:], root.level
     stream = io.StringIO()
     configure_logging(stream=stream)
-    yield stream  # type: ignore[misc]  # a generator fixture
+    yield stream
     root.handlers, level = before
     root.setLevel(level)
     structlog.reset_defaults()

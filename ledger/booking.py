@@ -39,7 +39,7 @@ _MARK: Final = "bursar_"
 
 
 class Verdict(Struct, frozen=True):
-    """What came of an event; `more` names an object to fetch first and then look at the event again."""
+    """What came of an event; `more` names an object to look at first, and then at the event again."""
 
     state: str
     code: str = ""

@@ -29,13 +29,17 @@ _BOOKS: Final[Mapping[str, Callable[[Booking], Verdict]]] = {
 _UNFETCHED: Final[Mapping[str, Callable[[Booking], Verdict]]] = {
     "radar.early_fraud_warning.created": losses.warning,
 }
+_SETTLES: Final = frozenset({"ignored", "quarantined"})  # What a look at its payment says of an event as well.
 GONE: Final = Verdict("done")
 
 
-def apply_event(tx: Tx, world: World, event_id: str, shown: Shown, at: datetime) -> Verdict:
+def apply_event(
+    tx: Tx, world: World, event_id: str, shown: Shown, at: datetime, *, looked: Verdict | None = None
+) -> Verdict:
     """Book one event from the object as fetched, and write what became of it, in one transaction.
 
-    A verdict with `more` wrote nothing: fetch that object and apply the event again.
+    A verdict with `more` wrote nothing: look at that object first, and then apply the event again with what came
+    of the look. What that found to be nobody's of ours, or not as recorded, settles the event too.
     """
     row = open_event(tx, world.account_id, event_id)
     if row is None:
@@ -50,7 +54,9 @@ def apply_event(tx: Tx, world: World, event_id: str, shown: Shown, at: datetime)
         event_type=row["event_type"],
         snapshot=snapshot_of(bytes(row["body"])),
     )
-    verdict = _judged(booking)
+    verdict = looked if looked is not None and looked.state in _SETTLES else _judged(booking)
+    if verdict.more and looked is not None:
+        verdict = Verdict("unmatched", "no_match", f"nothing of ours is known for {verdict.more} yet")
     if not verdict.more:
         finish(tx, world, row, verdict.state, code=verdict.code, why=verdict.why, at_us=booking.at_us)
     return verdict

@@ -100,7 +100,9 @@ def _order_of(booking: Booking) -> Found | Verdict:
     payment_ref = ref(booking.data.get("payment_intent"))
     order = one(booking.tx, orders, booking.account, payment_ref=payment_ref) if payment_ref else None
     if order is None:
-        return Verdict("unmatched", "no_order", "there is no order for this payment yet")
+        # Its charge carries our marks, or nobody's; and may lead to a session that no event told of yet.
+        source = ref(booking.data.get("charge"))
+        return Verdict("unmatched", "no_order", "there is no order for this payment yet", more=source)
     if str(booking.data.get("currency", "")).upper() != order["currency"]:
         return Verdict("quarantined", "wrong_currency", "it is not in the currency of its order")
     return strange(booking, order) or order

@@ -147,7 +147,8 @@ def stage_of(stage: str, states: set[str]) -> str:
         return "won"
     if "pending" in states:
         return "payment_pending"
-    if stage == "payment_pending" or (stage in {"open", "contacted"} and "open" in states):
+    # A page that exists was an offer, whatever became of it; so a missed event in between changes nothing.
+    if stage == "payment_pending" or (stage in {"open", "contacted"} and states - {"dispatching"}):
         return "offered"
     return stage
 

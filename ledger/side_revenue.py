@@ -77,11 +77,18 @@ class RevenueSide:
             return []
         return await self._core.plain("take_events", lambda tx: inbox.take(tx, account, at, limit))
 
-    async def apply_events(self, event_ids: Sequence[str], shown: Shown, at: datetime) -> dict[str, Verdict]:
-        """Book events of one object as it was fetched, in one transaction; return what came of each."""
+    async def apply_events(
+        self, event_ids: Sequence[str], shown: Shown, at: datetime, *, looked: Verdict | None = None
+    ) -> dict[str, Verdict]:
+        """Book events of one object as it was fetched, in one transaction; return what came of each.
+
+        `looked` is what came of the object that an earlier verdict named as `more`.
+        """
 
         def work(tx: Tx, world: World) -> dict[str, Verdict]:
-            return {each: events.apply_event(tx, world, each, shown, at) for each in event_ids}
+            return {
+                each: events.apply_event(tx, world, each, shown, at, looked=looked) for each in event_ids
+            }
 
         return await self._core.rare("apply_events", work)
 

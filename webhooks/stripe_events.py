@@ -116,7 +116,7 @@ def read_event(deps: StripeDeps, body: bytes, mode: Mode | None, *, route: str, 
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refused("the body is no JSON object") from None
     event_id, event_type, livemode = event.get("id"), event.get("type"), event.get("livemode")
-    known = event.get("object") in {"event", "v2.core.event"}
+    known = str(event.get("object")) in {"event", "v2.core.event"}
     if not known or not _is_name(event_id) or not _is_name(event_type) or type(livemode) is not bool:
         raise Refused("the body is no event")
     account = event.get("account") or event.get("context")

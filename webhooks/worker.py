@@ -109,21 +109,31 @@ class WebhookWorker:
         ids = [due.event_id for due in group]
         try:
             shown = await self._shown(ref, group)
-            await self._apply(ids, shown, _MOST_FOLLOWED)
+            await self._apply(ids, shown)
         except Exception as error:  # noqa: BLE001 -- whatever the provider did, the events are tried again
             _log.warning("events wait", object=ref, error=type(error).__name__)
             await self._deps.ledger.postpone_events(ids, f"{type(error).__name__}", self._deps.now())
 
-    async def _apply(self, ids: Sequence[str], shown: Shown, more: int) -> None:
+    async def _apply(self, ids: Sequence[str], shown: Shown) -> None:
         verdicts = await self._deps.ledger.apply_events(ids, shown, self._deps.now())
-        follow: dict[str, list[str]] = defaultdict(list)
+        again: dict[str, list[str]] = defaultdict(list)
         for event_id, verdict in verdicts.items():
             if verdict.more:
-                follow[verdict.more].append(event_id)
-        for ref, waiting in follow.items():
-            if more == 0:
-                raise LookupError("objects that only point at each other")
-            await self._apply(waiting, await self._fetch(ref), more - 1)
+                again[verdict.more].append(event_id)
+        for ref, waiting in again.items():
+            looked = await self._book(ref, _MOST_FOLLOWED)
+            await self._deps.ledger.apply_events(waiting, shown, self._deps.now(), looked=looked)
+
+    async def _book(self, ref: str, more: int) -> Verdict:
+        """Book an object that no event told of, and first what it leads to: a charge's session."""
+        shown = await self._fetch(ref)
+        verdict = await self._deps.ledger.apply_seen(shown, self._deps.now())
+        if not verdict.more or more == 0:
+            return verdict
+        first = await self._book(verdict.more, more - 1)
+        if first.state != "processed":
+            return first
+        return await self._deps.ledger.apply_seen(shown, self._deps.now())
 
     async def _shown(self, ref: str, group: Sequence[Due]) -> Shown:
         if not ref or all(needs_no_object(due.event_type) for due in group):
@@ -187,8 +197,7 @@ class WebhookWorker:
 
     async def _look(self, ref: str) -> None:
         try:
-            shown = await self._fetch(ref)
-            verdict: Verdict = await self._deps.ledger.apply_seen(shown, self._deps.now())
+            verdict = await self._book(ref, 0)
         except Exception as error:  # noqa: BLE001 -- the next round looks again
             _log.warning("an open object could not be looked at", object=ref, error=type(error).__name__)
             return

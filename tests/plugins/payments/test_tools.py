@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
+from ledger.audit.stored import StoredSource
+from ledger.audit.verify import Verified, verify_account
 from ledger.records import CallState
+from ledger.schema import earnings
+from ledger.schema_revenue import purchases
 from plugins.payments.simulator.faults import Fault
 from policy.language import Posture
-from tests.plugins.payments.desk import StripeDesk, desk_on
+from tests.plugins.payments.desk import ACCOUNT, StripeDesk, desk_on
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -102,7 +107,7 @@ async def test_under_no_spend_a_card_is_declined_and_switched_off(desk: StripeDe
     done = await _purchase(desk, "10.00 USD")
     purchase = await desk.ledger.purchase(done.envelope.call_id or "")
     now = desk.house.now()
-    await desk.ledger.set_posture("account", ACCOUNT_ID, Posture.NO_SPEND, because="stop", by=desk.owner, at=now)
+    await desk.ledger.set_posture("account", ACCOUNT, Posture.NO_SPEND, because="stop", by=desk.owner, at=now)
     tried = await desk.web.post(f"/cards/{purchase.instrument_ref}", data={"merchant": "m", "amount": "1.00"})
     assert tried.status_code == 402
     rows = await desk.ledger.purchase_rows(purchase.call_id)
@@ -189,11 +194,24 @@ async def test_a_dispute_is_listed_and_its_answer_needs_a_person(desk: StripeDes
     assert (won.state, won.on_hold) == ("paid", False)
 
 
+async def test_a_payment_with_a_card_of_ours_earns_nothing(desk: StripeDesk) -> None:
+    """M15: an agent that bought from its own shop would raise its own caps."""
+    await _purchase(desk, "10.00 USD")
+
+    def is_the_buyers(tx: Any) -> None:  # noqa: ANN401  a transaction
+        tx.connection.execute(update(purchases).values(last4="4242"))
+
+    def earned(tx: Any) -> list[int]:  # noqa: ANN401  a transaction
+        return sorted(tx.connection.scalars(select(earnings.c.amount_minor)))
+
+    await desk.ledger._core.plain("test", is_the_buyers)  # noqa: SLF001  the simulator's numbers never meet
+    order = await desk.sold()
+    assert [event.own_card for event in await desk.ledger.revenue(order_id=order.order_id)] == [True, True]
+    assert await desk.ledger._core.read(earned) == [-33]  # noqa: SLF001  what shares are computed from: only the fee
+
+
 async def test_the_ledger_verifies_after_everything_that_money_can_do(tmp_path: Path) -> None:
     """What the log says of orders, revenue, events, purchases and usage is what the tables hold."""
-    from ledger.audit.stored import StoredSource
-    from ledger.audit.verify import verify
-
     async with desk_on(tmp_path) as desk:
         order = await desk.sold()
         asked = await desk.call("refund_payment", order_id=order.order_id, amount="0.40 USD", why="it was late")
@@ -204,13 +222,16 @@ async def test_the_ledger_verifies_after_everything_that_money_can_do(tmp_path: 
         await desk.web.post(f"/cards/{purchase.instrument_ref}", data={"merchant": "m", "amount": "10.00", "hold": "1"})
         await _capture(desk, effects(desk, "authorization")[0]["id"], 400)
         await desk.work()
-        await desk.ledger._core.read(lambda tx: verify(StoredSource(tx.connection)))  # noqa: SLF001  as the command does
+
+        def verified(tx: Any) -> Verified:  # noqa: ANN401  a transaction
+            return verify_account(StoredSource(tx.connection), ACCOUNT, keys=None)
+
+        found = await desk.ledger._core.read(verified)  # noqa: SLF001  as `bursar ledger verify` reads it
+        assert found.bad is None
+        assert found.size > 50
 
 
 # --- parts -----------------------------------------------------------------------------------------------
-
-ACCOUNT_ID = "acc_test"
-
 
 async def _purchase(desk: StripeDesk, amount: str) -> Any:  # noqa: ANN401  a CallResult
     done = await desk.call(

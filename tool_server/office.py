@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -75,6 +76,7 @@ class Means(Struct, frozen=True, kw_only=True):
     catalogue: Catalogue | None = None
     console_url: str = ""  # Where operators sign in.
     agents_url: str = ""  # Where agents connect.
+    keys: Path | None = None  # The folder of the signing key.
 
 
 class Verb(Struct, frozen=True):

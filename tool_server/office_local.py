@@ -11,6 +11,7 @@ from tool_server.bootstrap import Wiring, bootstrap, judge_of, ledger_url
 from tool_server.ids import id_maker
 from tool_server.office import Means, Office, Verb
 from tool_server.office_calls import VERBS as CALLS
+from tool_server.office_ledger import VERBS as LEDGER
 from tool_server.office_people import VERBS as PEOPLE
 from tool_server.office_sales import VERBS as SALES
 from tool_server.policy_file import known_tools
@@ -18,7 +19,7 @@ from tool_server.settings import Settings
 
 AGENTS_URL: Final = "http://127.0.0.1:8400/mcp"
 CONSOLE_URL: Final = "http://127.0.0.1:8401"
-VERBS: Final[Mapping[str, Verb]] = {**PEOPLE, **CALLS, **SALES}
+VERBS: Final[Mapping[str, Verb]] = {**PEOPLE, **CALLS, **SALES, **LEDGER}
 _NEEDS_PLUGINS: Final = ("agent.add", "plugin.")  # The rest must work also where a plugin does not load.
 
 
@@ -37,6 +38,7 @@ async def open_office(settings: Settings, verb: str) -> AsyncIterator[Office]:
                 catalogue=house.catalogue,
                 console_url=console,
                 agents_url=agents_url(settings),
+                keys=settings.keys,
             )
             yield Office(means, VERBS)
         finally:
@@ -51,6 +53,7 @@ async def open_office(settings: Settings, verb: str) -> AsyncIterator[Office]:
             random_bytes=wiring.random_bytes,
             console_url=console,
             agents_url=agents_url(settings),
+            keys=settings.keys,
         )
         yield Office(means, VERBS)
 

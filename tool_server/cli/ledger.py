@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tool_server.cli import ledger_verify
+from tool_server.cli.asking import add_as, ask
 from tool_server.cli.command import EXIT_DONE, EXIT_NO, CommandError, print_json
 from tool_server.cli.ledger_files import (
     add_account,
@@ -62,6 +63,13 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_account(export)
     add_database(export)
 
+    rotate = commands.add_parser("rotate-key", help="sign with a new key from now on; an owner signs for it")
+    add_as(rotate)
+    erase = commands.add_parser("erase", help="forget what a settled call said; the log still proves it")
+    erase.add_argument("call", metavar="CALL")
+    erase.add_argument("--because", metavar="TEXT", required=True, help="the reason, for the log")
+    add_as(erase)
+
 
 def run(args: argparse.Namespace) -> int:
     """Run one subcommand."""
@@ -70,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
         "checkpoint": _checkpoint,
         "proof": _proof,
         "export": _export,
+        "rotate-key": _rotate,
+        "erase": _erase,
     }
     with refused():
         return actions[args.action](args)
@@ -219,6 +229,30 @@ def _export(args: argparse.Namespace) -> int:
         sys.stdout.write(
             f"{path} holds {entries:,} entries; check it with `bursar ledger verify {path} --key ...`\n"
         )
+    return EXIT_DONE
+
+
+# ---- changing
+
+
+def _rotate(args: argparse.Namespace) -> int:
+    told = ask(args, "ledger.rotate_key")
+    if args.json:
+        print_json(told)
+    else:
+        sys.stdout.write(
+            f"Signed with a new key from now on; the old one stays in {told['folder']}.\n"
+            "Give verifiers the new public key: bursar ledger checkpoint --public-key\n"
+        )
+    return EXIT_DONE
+
+
+def _erase(args: argparse.Namespace) -> int:
+    told = ask(args, "ledger.erase", {"call_id": args.call, "because": args.because})
+    if args.json:
+        print_json(told)
+    else:
+        sys.stdout.write(f"{told['call_id']} is forgotten: {told['erased']} payloads; its entries stay.\n")
     return EXIT_DONE
 
 

@@ -56,6 +56,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM, then answer what is open."""
     settings = read_settings()
+    _log(colours=sys.stderr.isatty())
     try:
         choice = choose(args)
         asyncio.run(serve_house(settings, choice, json=args.json))
@@ -79,6 +80,7 @@ def choose(args: argparse.Namespace) -> Choice:
 async def serve_beside(settings: Settings, choice: Choice, beside: Callable[[], Awaitable[None]]) -> None:
     """Serve for as long as something beside it runs; for `stdio` where no server was running."""
     stop = asyncio.Event()
+    _log(colours=False)
 
     async def run_beside() -> None:
         try:
@@ -112,6 +114,7 @@ async def serve_house(
     """Build the house, serve it, and take it down in order. Raises ConfigurationError, PolicyError."""
     from tool_server.bootstrap import bootstrap
     from tool_server.serve import open_socket, serve, signals
+    from tool_server.signing import signed_log
 
     stop = stop or asyncio.Event()
     for name, bind in choice.binds().items():
@@ -121,6 +124,10 @@ async def serve_house(
     house = await bootstrap(_addressed(settings, sockets))
     try:
         async with contextlib.AsyncExitStack() as stack:
+            # First in, last out: what the last answers wrote is signed too.
+            await stack.enter_async_context(
+                signed_log(house.ledger, house.settings.keys, stop.set, sign=choice.work)
+            )
             stack.enter_context(signals(stop, lambda: os._exit(_FORCED)))
             await stack.enter_async_context(house.running(work=choice.work))
             stripe = await _stripe(stack, house, choice)
@@ -209,12 +216,20 @@ async def _office(house: House, listeners: list[Listener]) -> AsyncIterator[None
         ledger=house.ledger,
         now=house.now,
         random_bytes=secrets.token_bytes,
+        keys=house.settings.keys,
         catalogue=house.catalogue,
         console_url=public or urls.get("web", "http://127.0.0.1:8401"),
         agents_url=f"{public if public.startswith('https://') else urls.get('agents', 'http://127.0.0.1:8400')}/mcp",
     )
     async with listening(Path(house.settings.db), Office(means, VERBS).handle):
         yield
+
+
+def _log(*, colours: bool) -> None:
+    """Let this process write its log, for a person where one is looking."""
+    from tool_server.logs import configure_logging
+
+    configure_logging(colours=colours)
 
 
 def _bound(opened: Any) -> Bind:  # noqa: ANN401 - a socket; its module is not imported for a type

@@ -235,7 +235,6 @@ class AgentRevoked(CallCancelled):
     """The agent is no longer active or no longer has this tool."""
 
     code = "agent_revoked"
-    retry: Retry = "never"
 
 
 class ToolChanged(CallCancelled):

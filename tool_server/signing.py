@@ -34,7 +34,7 @@ async def signed_log(
     """Refuse a fork, then sign the log whenever it grew until the block ends, and once more at its end.
 
     `give_up` is called where the log may not be served any more. `sign=False` leaves signing to the process
-    that works. Raises ConfigurationError with what to do, at the start or, for what was met later, at the end.
+    that works. Raises ConfigurationError with what to do: at the start, or at the end for what was met later.
     """
     signer = Signer(ledger, folder, give_up)
     await signer.start()

@@ -25,9 +25,12 @@ class Listed(Struct, frozen=True, kw_only=True):
     after: str | None = None
 
 
-class CallsListed(Listed, frozen=True, kw_only=True):
-    """Which calls."""
+class CallsListed(Struct, frozen=True, kw_only=True):
+    """Which calls, and which page of them."""
 
+    state: CallState | None = None
+    limit: Annotated[int, Meta(ge=1, le=MOST_LISTED)] = 50
+    after: str | None = None
     project: str | None = None
     agent: str | None = None
 
@@ -89,10 +92,8 @@ async def approvals_list(means: Means, asked: Listed, _who: OperatorRecord | Non
 async def approvals_show(means: Means, asked: ById, _who: OperatorRecord | None) -> object:
     """Return one request with the exact call it is about."""
     request = await means.ledger.approval(asked.id)
-    return {
-        **await _request(means, request),
-        "call": call_shown(await means.ledger.call(request.call_id), whole=True),
-    }
+    call = await means.ledger.call(request.call_id)
+    return {**_request(request, call), "call": call_shown(call, whole=True)}
 
 
 async def approvals_answer(means: Means, asked: Answered, who: OperatorRecord | None) -> object:
@@ -113,7 +114,7 @@ async def approvals_answer(means: Means, asked: Answered, who: OperatorRecord | 
 
 async def calls_list(means: Means, asked: CallsListed, _who: OperatorRecord | None) -> object:
     """Return calls, newest first."""
-    states = (CallState(asked.state).value,) if asked.state else ()
+    states = (asked.state.value,) if asked.state else ()
     wanted = CallFilter(project=asked.project, agent=asked.agent, states=states)
     page = await means.ledger.calls(wanted, limit=asked.limit, after=asked.after)
     return {"items": [call_shown(call) for call in page.items], "after": page.after}

@@ -63,8 +63,10 @@ async def _told(settings: Settings, question: Ask) -> Told:
 
 async def _here(settings: Settings, question: Ask) -> Told:
     """Open the ledger in this process and ask its office."""
+    from tool_server.logs import configure_logging
     from tool_server.office_local import open_office
 
+    configure_logging(level="ERROR")  # A command's output is its answer.
     async with open_office(settings, question.verb) as office:
         told = await office.handle(question)
     # As it would have come over the socket: plain values only.

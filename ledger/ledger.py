@@ -37,6 +37,7 @@ from ledger.side_audit import AuditSide
 from ledger.side_calls import CallSide
 from ledger.side_crm import CrmSide
 from ledger.side_house import HouseSide
+from ledger.side_loop import LoopSide
 from ledger.side_people import PeopleSide
 from ledger.side_reads import ReadSide
 from ledger.side_revenue import RevenueSide
@@ -51,7 +52,7 @@ T = TypeVar("T")
 PREVIEWED = "preview"  # The call id of a question that becomes no call.
 
 
-class Ledger(CallSide, PeopleSide, HouseSide, ReadSide, AuditSide, RevenueSide, CrmSide):
+class Ledger(CallSide, PeopleSide, HouseSide, ReadSide, AuditSide, RevenueSide, CrmSide, LoopSide):
     """One account's ledger."""
 
     def __init__(self, core: Core, *, lock: FileLock | None, engines: tuple[AsyncEngine, ...]) -> None:

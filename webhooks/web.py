@@ -16,6 +16,7 @@ from webhooks.console.calls import Calls
 from webhooks.console.leads import Leads
 from webhooks.console.orders import Orders
 from webhooks.console.reviews import Reviews
+from webhooks.console.runs import Runs
 from webhooks.console.webhooks import Webhooks
 from webhooks.deps import Deps
 from webhooks.intake import Intake
@@ -26,6 +27,7 @@ _CSRF_BYTES: Final = 32
 MENU: Final = (
     ("/reviews", "Reviews"),
     ("/leads", "Leads"),
+    ("/runs", "Runs"),
     ("/orders", "Orders"),
     ("/calls", "Calls"),
     ("/webhooks", "Webhooks"),
@@ -54,7 +56,7 @@ def web_app(house: House, bind: Bind, stripe: StripeSide | None = None) -> ASGIA
     `stripe` is given where a worker shares it.
     """
     deps = deps_of(house, bind)
-    pages = (Reviews(deps), Leads(deps), Orders(deps), Calls(deps), Webhooks(deps), Intake(deps))
+    pages = (Reviews(deps), Leads(deps), Runs(deps), Orders(deps), Calls(deps), Webhooks(deps), Intake(deps))
     more = [route for each in (*pages, stripe or stripe_side(house)) for route in each.routes()]
     return create_app(deps, more=more, programs=PATHS, pages=MENU)
 

@@ -58,6 +58,11 @@ class StoredSource:
         self._connection = connection
         self._page = page
 
+    @property
+    def connection(self) -> Connection:
+        """Return the connection, for what reads tables in the same snapshot."""
+        return self._connection
+
     def accounts(self) -> list[str]:
         """Return the accounts that have a log, sorted."""
         table = schema_log.log_head

@@ -173,13 +173,13 @@ async def prove(story: Story, cast: Cast) -> None:
     story.beat("prove", "one byte is changed in a copy of the ledger")
     copy = cast.place.folder / "copy.export"
     copy.unlink(missing_ok=True)
-    code, said = await _bursar(cast.place, "ledger", "export", str(copy))
+    code, said = await bursar(cast.place, "ledger", "export", str(copy))
     story.held("the ledger is copied beside the running server", code == 0, said)
-    code, said = await _bursar(cast.place, "ledger", "verify", str(copy))
+    code, said = await bursar(cast.place, "ledger", "verify", str(copy))
     story.held("the copy verifies, entry by entry and table by table", code == 0, said)
     row = _change_one_byte(copy)
     story.did(f"one byte of it is changed: the amount of {row}")
-    code, said = await _bursar(cast.place, "ledger", "verify", str(copy))
+    code, said = await bursar(cast.place, "ledger", "verify", str(copy))
     story.held("verify says no", code == EXIT_NO, said)
     story.held("and names the row", f"tool_calls {row}" in said or row in said, said)
 
@@ -195,7 +195,7 @@ def _change_one_byte(copy: Path) -> str:
     raise AssertionError("the copy has no row of the call")
 
 
-async def _bursar(place: Place, *words: str) -> tuple[int, str]:
+async def bursar(place: Place, *words: str) -> tuple[int, str]:
     """Run a command of our own, as a visitor would; return its exit code and what it said."""
     environ = {
         "BURSAR_DB": str(place.db),

@@ -9,6 +9,7 @@ from typing import Any
 from tool_server.cli import demo_beats as beats
 from tool_server.cli.demo_cast import agent, person
 from tool_server.cli.demo_house import Furnished
+from tool_server.cli.demo_loop import loop
 from tool_server.cli.demo_place import Place
 from tool_server.cli.demo_simulator import Controls
 from tool_server.cli.demo_story import Story
@@ -44,3 +45,4 @@ async def _parts(story: Story, cast: beats.Cast) -> None:
     await beats.lose_the_answer(story, cast, call_id)
     await beats.stop(story, cast)
     await beats.prove(story, cast)
+    await loop(story, cast)

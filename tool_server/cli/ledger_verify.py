@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tool_server.cli import run_proof
 from tool_server.cli.command import EXIT_DONE, EXIT_NO, CommandError, print_json
 from tool_server.cli.ledger_files import add_account, add_database, database_url, keys_folder
 
@@ -25,7 +26,9 @@ _HEAD_BYTES: Final = 32  # Enough to tell an export, a receipt and a database ap
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument(
-        "file", nargs="?", help="an export, a .tlog-proof or a database; default: the ledger of this folder"
+        "file",
+        nargs="?",
+        help="an export, a proof, a receipt or a database; default: the ledger of this folder",
     )
     parser.add_argument(
         "--key", action="append", default=[], metavar="KEY",
@@ -44,11 +47,14 @@ def run(args: argparse.Namespace) -> int:
     """Verify what was asked for; exit 1 where it does not."""
     from ledger.audit.export import ExportSource
     from ledger.audit.receipt import HEADER
+    from ledger.audit.run_proof import HEAD as RUN_PROOF
     from ledger.audit.stored import read_ledger
 
     head = _head(Path(args.file)) if args.file else b""
     if head.startswith(HEADER.encode()):
         return _receipt(args)
+    if head.startswith(RUN_PROOF):
+        return run_proof.verify(args, _keys(args))
     if head.startswith(b'{"bursar_export":'):
         return _verify(args, ExportSource(Path(args.file)))
     if args.file:

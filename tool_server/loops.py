@@ -33,8 +33,9 @@ async def every(
 
 async def wait(event: asyncio.Event, timeout_s: float) -> bool:
     """Wait for an event, at most so long; say whether it came."""
+    waiter = asyncio.ensure_future(event.wait())
     try:
-        async with asyncio.timeout(timeout_s):
-            return await event.wait()
-    except TimeoutError:
-        return False
+        await asyncio.wait((waiter,), timeout=timeout_s)
+    finally:
+        waiter.cancel()
+    return event.is_set()

@@ -127,9 +127,16 @@ def written(folder: Path, policy: str) -> Path:
 
 
 async def a_place(
-    folder: Path, shop: Shop, *, db: str = "", policy: str = POLICY, mode: str = "simulated", **settings: Any
+    folder: Path,
+    shop: Shop,
+    *,
+    db: str = "",
+    prepared: bool = False,
+    policy: str = POLICY,
+    mode: str = "simulated",
+    **settings: Any,
 ) -> Place:
-    """Make an account with a policy file, one owner, one approver, and two agents of one project."""
+    """Write a policy file, and make an account where the database is not `prepared` with one."""
     file = written(folder, policy.format(address=shop.address, mode=mode, timeout_s="0.6"))
     db = db or f"sqlite:///{folder / 'bursar.db'}"
     wiring = Wiring(
@@ -149,7 +156,7 @@ async def a_place(
         **settings,
     )
     place = Place(folder=folder, db=db, settings=chosen, wiring=wiring)
-    if not (folder / "bursar.db").exists():
+    if not prepared and not (folder / "bursar.db").exists():
         await made(place)
     return place
 

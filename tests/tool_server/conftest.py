@@ -27,18 +27,23 @@ def shop(shop_process: Shop) -> Shop:
     return shop_process
 
 
-@pytest.fixture(scope="session")
-def prepared(shop_process: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make one SQLite ledger with its people and agents; tests start from copies of it."""
-    folder = tmp_path_factory.mktemp("prepared")
+def prepare(folder: Path, shop: Shop, db: str = "") -> None:
+    """Make a ledger with its people and agents, and close it: tests start from copies of it."""
 
-    async def prepare() -> None:
-        async with opened(await a_place(folder, shop_process), work=False):
+    async def furnish() -> None:
+        async with opened(await a_place(folder, shop, db=db), work=False):
             pass
 
-    shop_process.reset()
+    shop.reset()
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(prepare())
+        runner.run(furnish())
+
+
+@pytest.fixture(scope="session")
+def prepared(shop_process: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the SQLite ledger that is copied."""
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare(folder, shop_process)
     return folder / "bursar.db"
 
 
@@ -55,17 +60,29 @@ def plain_logs() -> None:
     structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
 
 
+@pytest.fixture
+def pg(
+    request: pytest.FixtureRequest, shop_process: Shop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Give the address of a PostgreSQL ledger of the test's own, copied from a prepared one."""
+    server = request.getfixturevalue("postgres")
+    name = server.create_from(
+        "shop's house", lambda url: prepare(tmp_path_factory.mktemp("prepared"), shop_process, url)
+    )
+    yield server.url(name)
+    server.drop(name)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def db(request: pytest.FixtureRequest) -> str:
-    """Give the address of an empty database on each engine in turn; empty for a file of the test's own."""
-    return str(request.getfixturevalue("postgres_url")) if request.param == "postgres" else ""
+    """Give the address of a ledger on each engine in turn; empty for a file of the test's own."""
+    return str(request.getfixturevalue("pg")) if request.param == "postgres" else ""
 
 
 @pytest.fixture
-async def place(db: str, request: pytest.FixtureRequest, shop: Shop) -> Place:
-    """Give a new account on each engine in turn."""
-    folder: Path = request.getfixturevalue("tmp_path" if db else "copied")
-    return await a_place(folder, shop, db=db)
+async def place(db: str, copied: Path, shop: Shop) -> Place:
+    """Give an account on each engine in turn."""
+    return await a_place(copied, shop, db=db, prepared=True)
 
 
 @pytest.fixture

@@ -264,11 +264,9 @@ async def test_a_local_call_that_a_person_allowed_is_applied_once(copied: Path, 
             assert call.proof.level == "recorded"
 
 
-async def test_two_processes_on_one_ledger_execute_a_call_once(
-    postgres_url: str, tmp_path: Path, shop: Shop
-) -> None:
+async def test_two_processes_on_one_ledger_execute_a_call_once(pg: str, copied: Path, shop: Shop) -> None:
     """Any may claim, one does; the agent's own process notices the other's work and the people's answers."""
-    place = await a_place(tmp_path, shop, db=postgres_url)
+    place = await a_place(copied, shop, db=pg, prepared=True)
     async with opened(place) as one, opened(place) as two:
         results = [await one.call("shop_refund", order=f"ord_{number}") for number in range(4)]
         for result in results:
@@ -280,10 +278,10 @@ async def test_two_processes_on_one_ledger_execute_a_call_once(
 
 
 async def test_another_processs_approval_is_noticed_within_a_quarter_of_a_second(
-    postgres_url: str, tmp_path: Path, shop: Shop
+    pg: str, copied: Path, shop: Shop
 ) -> None:
     """The worker is not the process that the person's browser speaks to."""
-    place = await a_place(tmp_path, shop, db=postgres_url)
+    place = await a_place(copied, shop, db=pg, prepared=True)
     async with opened(place, work=False) as console, opened(place) as worker:
         best = 9.9
         for _ in range(4):
@@ -298,10 +296,10 @@ async def test_another_processs_approval_is_noticed_within_a_quarter_of_a_second
 
 
 async def test_a_process_without_a_dispatcher_sees_what_the_worker_did(
-    postgres_url: str, tmp_path: Path, shop: Shop
+    pg: str, copied: Path, shop: Shop
 ) -> None:
     """`--only agents` queues; the answer of the agent's call waits for the worker's commit."""
-    place = await a_place(tmp_path, shop, db=postgres_url)
+    place = await a_place(copied, shop, db=pg, prepared=True)
     async with opened(place, work=False) as agents, opened(place):
         result = await agents.buy()
         assert result.envelope.status == "succeeded"

@@ -23,7 +23,11 @@ class Weighed(NamedTuple):
     bound: list[CompiledCap]
     lines: list[CapLine]  # One for each that is bound.
     refusing: list[tuple[CompiledCap, CapLine | None]]
-    covered: bool  # By an account-wide money cap over a span of time.
+
+    @property
+    def covered(self) -> bool:
+        """Whether an account-wide money cap over a span of time binds the call."""
+        return any(one.covers for one in (*self.bound, *(cap for cap, _ in self.refusing)))
 
 
 def cap_needs(
@@ -54,32 +58,25 @@ def weigh(caps: tuple[CompiledCap, ...], question: Question) -> Weighed:
     bound: list[CompiledCap] = []
     lines: list[CapLine] = []
     refusing: list[tuple[CompiledCap, CapLine | None]] = []
-    covered = False
     usages, units = question.facts.usage, question.units
     for one in caps:
-        if one.plain:  # The common case, written out: a call would cost as much as the work.
-            usage = usages.get(one.id)
-            if usage is None:
-                line = None
-            else:
-                used = usage.posted + usage.held
-                amount = one.fixed or units
-                fits = used + amount <= one.limit
-                line = CapLine(one.id, one.at, one.unit, one.limit, used, amount, fits)
+        if one.plain and (usage := usages.get(one.id)) is not None:
+            # The common case, written out: a call would cost as much as the work.
+            used = usage.posted + usage.held
+            amount = one.fixed or units
+            fits = used + amount <= one.limit
+            line: CapLine | None = CapLine(one.id, one.at, one.unit, one.limit, used, amount, fits)
         elif one.tests is not None and one.tests.truth(question) is False:
             continue
         else:
             line = _put_on(one, question)
-        if one.covers:
-            covered = True
-        if line is None:
-            refusing.append((one, None))
-            continue
-        bound.append(one)
-        lines.append(line)
-        if not line.fits:
+            fits = line is not None and line.fits
+        if line is not None:
+            bound.append(one)
+            lines.append(line)
+        if not fits:
             refusing.append((one, line))
-    return Weighed(bound, lines, refusing, covered)
+    return Weighed(bound, lines, refusing)
 
 
 def reserves(weighed: Weighed, question: Question) -> tuple[Reserve, ...]:

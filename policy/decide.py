@@ -6,7 +6,6 @@ three always give the same answer: there is no clock, no randomness and no looku
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,7 +21,7 @@ from policy.compiled import (
     compile_policy,
     speaking,
 )
-from policy.language import Answer, CountAbove, Kind, Policy, SumAbove
+from policy.language import Answer, Kind, Policy
 from policy.matching import COUNTED, MONEY_OUT, Question, Tests, Truth, is_human_only
 from policy.model import Ask, Call, CountNeed, Decision, Facts, Needs, RuleLine, SumNeed, Twin
 from policy.refusing import Refusal
@@ -40,25 +39,17 @@ def needs(policy: Policy, call: Call) -> Needs:
     question = Question(call, _NOTHING_KNOWN, compiled.tz)
     found = compiled.candidates(call.tool, call.effect, question.currency)
     usage, earned = cap_needs(found.caps, question)
-    sums: list[SumNeed] = []
-    counts: list[CountNeed] = []
-    ask_payee = found.caps_ask_payee
-    rules = (rule for rule in found.looks_up if rule.may_apply(question))
-    for part in (part for rule in rules for part in rule.parts):
-        ask_payee = ask_payee or part.match.payee_known is not None
-        if part.match.sum_above is not None:
-            sums += _sum_needs(part, part.match.sum_above, question)
-        if part.match.count_above is not None:
-            counts += _count_needs(part, part.match.count_above, question)
+    parts = _parts_that_look_up(found, question) if found.looks_up else []
+    ask_payee = found.caps_ask_payee or any(part.match.payee_known is not None for part in parts)
     payee = question.payee
     return Needs(
         usage=usage,
         earned=earned,
-        sums=tuple(sums),
-        counts=tuple(counts),
+        sums=_sum_needs(parts, question) if parts else (),
+        counts=_count_needs(parts, question) if parts else (),
         payee_known=ask_payee and payee is not None and not compiled.vendors(payee),
         twin=found.money_out,
-        waiting=_may_wait(found, question),
+        waiting=found.money_out or found.human_only or _may_wait(found, question),
         timezone=policy.timezone,
     )
 
@@ -132,6 +123,8 @@ class _Hearing:
 
     def asks(self, asking: Speaking) -> tuple[Ask, ...]:
         """Return every desk that must agree, each with the rules that ask it, sorted by desk."""
+        if not asking and self.twin is None and not self.found.human_only:
+            return ()
         by_desk: dict[str, list[str]] = {}
         for rule, _ in asking:
             desk = rule.rule.approval or ""
@@ -217,28 +210,38 @@ def _line(rule: CompiledRule, truth: Truth, question: Question) -> RuleLine:
     return explain.line(rule.line, rule.match, rule.unless, question, in_doubt=not truth)
 
 
-def _sum_needs(part: Tests, wanted: SumAbove, question: Question) -> Iterable[SumNeed]:
-    kinds = part.match.kind or MONEY_OUT
-    if question.currency is None or question.effect.kind not in kinds:
-        return ()
-    key = SCOPE_KEYS[wanted.per](question)
-    mode = question.effect.mode
-    return (SumNeed(part.sum_key, wanted.per, key, question.currency, mode, wanted.window, kinds),)
+def _parts_that_look_up(found: Candidates, question: Question) -> list[Tests]:
+    """Return each match and unless whose facts could still make its rule speak."""
+    return [part for rule in found.looks_up if rule.may_apply(question) for part in rule.parts]
 
 
-def _count_needs(part: Tests, wanted: CountAbove, question: Question) -> Iterable[CountNeed]:
-    kinds = part.match.kind or COUNTED
-    if question.effect.kind not in kinds:
-        return ()
-    key = SCOPE_KEYS[wanted.per](question)
-    mode = question.effect.mode
-    return (CountNeed(part.count_key, wanted.per, key, mode, wanted.window, kinds, wanted.outcome),)
+def _sum_needs(parts: list[Tests], question: Question) -> tuple[SumNeed, ...]:
+    sums = []
+    for part in parts:
+        wanted = part.match.sum_above
+        kinds = part.match.kind or MONEY_OUT
+        if wanted is not None and question.currency is not None and question.effect.kind in kinds:
+            key = SCOPE_KEYS[wanted.per](question)
+            mode = question.effect.mode
+            sums.append(SumNeed(part.sum_key, wanted.per, key, question.currency, mode, wanted.window, kinds))
+    return tuple(sums)
+
+
+def _count_needs(parts: list[Tests], question: Question) -> tuple[CountNeed, ...]:
+    counts = []
+    for part in parts:
+        wanted = part.match.count_above
+        kinds = part.match.kind or COUNTED
+        if wanted is not None and question.effect.kind in kinds:
+            key = SCOPE_KEYS[wanted.per](question)
+            mode = question.effect.mode
+            outcome = wanted.outcome
+            counts.append(CountNeed(part.count_key, wanted.per, key, mode, wanted.window, kinds, outcome))
+    return tuple(counts)
 
 
 def _may_wait(found: Candidates, question: Question) -> bool:
-    """Say whether a person might be asked, so that what already waits must be counted (M17)."""
-    if found.money_out or found.human_only:
-        return True
+    """Say whether a rule might ask a person, so that what already waits must be counted (M17)."""
     if _takes_back_its_own(question.call):
         return False
     return any(rule.may_apply(question) for rule in found.approvals)

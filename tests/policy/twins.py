@@ -89,8 +89,8 @@ TWINS = (
     BrokenTwin(
         "an unknown usage is none",
         "capping",
-        "            if usage is None:\n                line = None\n            else:",
-        "            usage = usage or _NO_USAGE\n            if True:",
+        "    if usage is None or limit is None:\n",
+        "    usage = usage or _NO_USAGE\n    if limit is None:\n",
     ),
     BrokenTwin(
         "live spend needs two yeses",

@@ -6,7 +6,7 @@ is at stake a changed file only becomes a candidate, which an owner accepts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +18,7 @@ from policy.errors import ConfigurationError
 from policy.language import Policy
 from policy.load import load, read_source
 from policy.reload import Kept, Offered, Unchanged, reload_file
-from policy.tools import TOOLS_FILE, ToolInfo, Tools, load_tools
+from policy.tools import TOOLS_FILE, ToolInfo, Tools, load_tools, tools_json
 
 STRANGERS: str = "tools.json"  # Beside policies.yaml: the accepted tools of plugins that are not ours.
 
@@ -39,6 +39,19 @@ def known_tools(policies: Path, release: Path = TOOLS_FILE) -> Tools:
     if beside.exists() and beside.resolve() != release.resolve():
         tools |= load_tools(beside)
     return tools
+
+
+def keep_beside(policies: Path, accepted: Iterable[ToolInfo]) -> None:
+    """Add a stranger's accepted tools to the tools.json beside the policy, so that rules may speak of them.
+
+    Written whole and put in place at once: a policy is loaded while this runs.
+    """
+    path = policies.parent / STRANGERS
+    tools = dict(load_tools(path)) if path.exists() else {}
+    tools |= {tool.name: tool for tool in accepted}
+    new = path.with_suffix(".json.new")
+    new.write_bytes(tools_json(tools.values()))
+    new.replace(path)
 
 
 def read_policy(path: Path, tools: Tools) -> tuple[Policy, str]:

@@ -7,6 +7,7 @@ broken command never takes its neighbours down. A refusal is nothing unforeseen:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -79,6 +80,8 @@ def run_jobs(connection: Connection, jobs: Sequence[Job], machine: Machine) -> l
         machine.reached("committed", _name(hot[0]))
     except Exception as broken:  # noqa: BLE001 -- whatever broke, its caller must hear of it and the writer must go on
         machine.failed("batch", broken)
+        _undo(connection)
+        machine.sources.houses.clear()  # It may have been read from what was just rolled back.
         return [_alone(connection, job, machine) for job in jobs]
     return dones
 
@@ -143,12 +146,22 @@ def _alone(connection: Connection, job: Job, machine: Machine) -> Done:
         error: Exception = refused
     except Exception as broken:  # noqa: BLE001 -- whatever broke, its caller must hear of it and the writer must go on
         machine.failed(_name(job), broken)
+        _undo(connection)
+        machine.sources.houses.clear()
         error = _told(broken)
     else:
         return done
     if isinstance(job, HotJob) and isinstance(job.command, Settlement) and job.command.changes:
         return _without_changes(connection, job, error, machine)
     return Done(error=error)
+
+
+def _undo(connection: Connection) -> None:
+    """Take back what a failed commit left open: SQLAlchemy thinks it is over, SQLite does not."""
+    with suppress(Exception):  # A connection that is gone has nothing open; the next command says so.
+        raw = connection.connection.dbapi_connection
+        if raw is not None:
+            raw.rollback()
 
 
 def _rare(tx: Tx, job: RareJob, machine: Machine) -> Done:

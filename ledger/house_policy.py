@@ -18,10 +18,11 @@ from ledger.audit.house_kinds import (
     PostureMoved,
     ProcessStarted,
     ProcessStopped,
+    ReadsLost,
 )
 from ledger.backfill import count_anew
 from ledger.engines.tx import Tx
-from ledger.gather import STRICTNESS
+from ledger.gather import BEAT_LIVES_US, STRICTNESS
 from ledger.house import changed
 from ledger.judge import Law, law_of
 from ledger.rows import CallRow
@@ -207,6 +208,26 @@ def stop(tx: Tx, world: World, process_id: str, at: datetime) -> None:
     mine = (h.processes.c.account_id == world.account_id) & (h.processes.c.process_id == process_id)
     tx.connection.execute(update(h.processes).where(mine).values(stopped_at_us=to_us(at)))
     world.log(ProcessStopped(), process_id, f"system:{process_id}", to_us(at))
+
+
+def silent(tx: Tx, account: str, at: datetime) -> tuple[tuple[str, int], ...]:
+    """Return the processes that neither beat nor stopped: id and last beat."""
+    p = h.processes.c
+    asked = select(p.process_id, p.beat_at_us).where(
+        p.account_id == account, p.stopped_at_us.is_(None), p.beat_at_us <= to_us(at) - BEAT_LIVES_US
+    )
+    return tuple((row[0], row[1]) for row in tx.connection.execute(asked))
+
+
+def bury(tx: Tx, world: World, lost: tuple[tuple[str, int], ...], at: datetime) -> None:
+    """Say of processes that died what may be missing: the reads they had not yet written (M36)."""
+    for process_id, beat_at_us in lost:
+        mine = (h.processes.c.account_id == world.account_id) & (h.processes.c.process_id == process_id)
+        still = (h.processes.c.stopped_at_us.is_(None)) & (h.processes.c.beat_at_us == beat_at_us)
+        found = tx.connection.execute(update(h.processes).where(mine, still).values(stopped_at_us=to_us(at)))
+        if found.rowcount:
+            fact = ReadsLost(since_us=beat_at_us, until_us=to_us(at))
+            world.log(fact, process_id, "system:ledger", to_us(at))
 
 
 KIND_ORDER = ("read", "draft", "withdraw", "earn", "provision", "spend", "human_only")

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from sqlalchemy import ColumnElement, and_, or_, select
 
-from ledger import answering, house, sweeping
+from ledger import answering, house, house_policy, sweeping
 from ledger.admission import plan_admission
 from ledger.commands import Admission, Admitted
 from ledger.core import Core
@@ -175,7 +175,9 @@ class CallSide:
         """Expire what nobody answered or could run, end leases, alert about unknowns, turn standing runs."""
         swept = Swept()
         at_us = to_us(at)
-        while True:
+        before = -1
+        while before < swept.total:  # A sweep that moved nothing would find the same calls again.
+            before = swept.total
             due = await self._core.read(lambda tx: _due(tx, self._core.account_id, at_us))
             if not due:
                 break
@@ -196,6 +198,10 @@ class CallSide:
 
             await self._core.rare("standing_run", turn)
             swept.runs_turned += 1
+        lost = await self._core.read(lambda tx: house_policy.silent(tx, self._core.account_id, at))
+        if lost:
+            await self._core.rare("bury", lambda tx, world: house_policy.bury(tx, world, lost, at))
+            swept.processes_lost = len(lost)
         return swept
 
     # --- work --------------------------------------------------------------------------------------------

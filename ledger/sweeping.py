@@ -24,11 +24,12 @@ class Swept(Struct):
     leases_ended: int = 0
     alerts: int = 0
     runs_turned: int = 0
+    processes_lost: int = 0
 
     @property
     def total(self) -> int:
         """Everything together; 0 means nothing was written."""
-        return self.requests_expired + self.calls_expired + self.leases_ended + self.alerts + self.runs_turned
+        return sum(int(getattr(self, name)) for name in self.__struct_fields__)
 
 
 def sweep_call(world: World, row: CallRow, at_us: int, swept: Swept) -> None:

@@ -24,6 +24,7 @@ from tool_server.passwords import matches
 if TYPE_CHECKING:
     from ledger.ledger import Ledger
     from tool_server.catalogue import Catalogue
+    from tool_server.providers import Providers
 
 _LONGEST_SUBJECT: Final = 100  # Characters of a name that nobody has yet.
 RANK: Final = {Role.VIEWER: 0, Role.APPROVER: 1, Role.OWNER: 2}
@@ -77,6 +78,8 @@ class Means(Struct, frozen=True, kw_only=True):
     console_url: str = ""  # Where operators sign in.
     agents_url: str = ""  # Where agents connect.
     keys: Path | None = None  # The folder of the signing key.
+    policies: Path | None = None  # The policy file, to compare with what is in force.
+    providers: Providers | None = None
 
 
 class Verb(Struct, frozen=True):

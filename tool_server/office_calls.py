@@ -202,7 +202,21 @@ async def plugin_accept(means: Means, asked: ToolsAccepted, who: OperatorRecord 
             accepted.append(name)
     if not accepted:
         raise Refused(f"no plugin {asked.plugin!r} is loaded; it has to stand in the policy's plugins")
+    tools = means.catalogue.registry.tools
+    strangers = [tools[name].info for name in accepted if not tools[name].ours]
+    if strangers and means.policies is not None:
+        from tool_server.policy_file import keep_beside
+
+        keep_beside(means.policies, strangers)
     return {"plugin": asked.plugin, "accepted": accepted}
+
+
+async def doctor(means: Means, _asked: Nothing, _who: OperatorRecord | None) -> object:
+    """Check the house from inside."""
+    from tool_server.doctor import of_house
+
+    file = means.policies
+    return await of_house(means, file.read_text("utf-8") if file is not None and file.exists() else None)
 
 
 def call_shown(call: CallRecord, *, whole: bool = False) -> dict[str, object]:
@@ -275,6 +289,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "caps.list": Verb(Nothing, caps_list),
     "posture.show": Verb(Nothing, posture_show),
     "posture.set": Verb(PostureSet, posture_set, _loosener),
+    "doctor": Verb(Nothing, doctor),
     "plugin.list": Verb(Nothing, plugin_list),
     "plugin.accept": Verb(ToolsAccepted, plugin_accept, _owner),
 }

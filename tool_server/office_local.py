@@ -20,7 +20,8 @@ from tool_server.settings import Settings
 AGENTS_URL: Final = "http://127.0.0.1:8400/mcp"
 CONSOLE_URL: Final = "http://127.0.0.1:8401"
 VERBS: Final[Mapping[str, Verb]] = {**PEOPLE, **CALLS, **SALES, **LEDGER}
-_NEEDS_PLUGINS: Final = ("agent.add", "plugin.")  # The rest must work also where a plugin does not load.
+# The rest must work also where a plugin does not load.
+_NEEDS_PLUGINS: Final = ("agent.add", "plugin.", "doctor")
 
 
 @asynccontextmanager
@@ -39,6 +40,8 @@ async def open_office(settings: Settings, verb: str) -> AsyncIterator[Office]:
                 console_url=console,
                 agents_url=agents_url(settings),
                 keys=settings.keys,
+                policies=settings.policies,
+                providers=house.providers,
             )
             yield Office(means, VERBS)
         finally:

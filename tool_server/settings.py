@@ -58,6 +58,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             )
         return settings
 
+    @property
+    def sqlite_file(self) -> Path | None:
+        """Return the file of the embedded ledger; None where the ledger is a server's."""
+        if self.db.startswith("sqlite:///"):
+            return Path(self.db.removeprefix("sqlite:///"))
+        return None if "://" in self.db else Path(self.db)
+
     def secret(self, name: str) -> Secret | None:
         """Return a secret by its name, from NAME or the file NAME_FILE; None where neither is set.
 

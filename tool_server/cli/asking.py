@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ledger.records import Role
@@ -52,8 +51,8 @@ async def _told(settings: Settings, question: Ask) -> Told:
     from tool_server.office_socket import ask_holder
 
     try:
-        if "://" not in settings.db:
-            told = await ask_holder(Path(settings.db), question)
+        if settings.sqlite_file is not None:
+            told = await ask_holder(settings.sqlite_file, question)
             if told is not None:
                 return told
         return await _here(settings, question)

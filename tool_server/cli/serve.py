@@ -8,7 +8,6 @@ import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
@@ -201,7 +200,8 @@ async def _listeners(
 @contextlib.asynccontextmanager
 async def _office(house: House, listeners: list[Listener]) -> AsyncIterator[None]:
     """Answer the command line while this process holds the database's lock; PostgreSQL has none to hold."""
-    if "://" in house.settings.db:
+    file = house.settings.sqlite_file
+    if file is None:
         yield
         return
     import secrets
@@ -218,10 +218,12 @@ async def _office(house: House, listeners: list[Listener]) -> AsyncIterator[None
         random_bytes=secrets.token_bytes,
         keys=house.settings.keys,
         catalogue=house.catalogue,
+        policies=house.settings.policies,
+        providers=house.providers,
         console_url=public or urls.get("web", "http://127.0.0.1:8401"),
         agents_url=f"{public if public.startswith('https://') else urls.get('agents', 'http://127.0.0.1:8400')}/mcp",
     )
-    async with listening(Path(house.settings.db), Office(means, VERBS).handle):
+    async with listening(file, Office(means, VERBS).handle):
         yield
 
 

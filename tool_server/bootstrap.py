@@ -167,7 +167,7 @@ async def bootstrap(
         ledger_url(settings.db), judge=judge_of(tools), clock=wiring.now, ids=new_id, failed=_say_failed
     )
     try:
-        return await _wired(settings, ledger, tools, core or _own_core, wiring, new_id)
+        return await _wired(settings, ledger, tools, core=core or _own_core, wiring=wiring, new_id=new_id)
     except BaseException:
         await ledger.close()
         raise
@@ -191,6 +191,7 @@ async def _wired(
     settings: Settings,
     ledger: Ledger,
     tools: Tools,
+    *,
     core: Callable[[Books, Any], Iterable[CoreTool[Any]]],
     wiring: Wiring,
     new_id: Callable[[str], str],
@@ -207,16 +208,13 @@ async def _wired(
     )
     facts.registry = registry
     accepted = await _accepted(ledger, registry, tools, accept_all=wiring.accept_all)
-    catalogue = Catalogue(registry, core_tools, accepted)
     providers = Providers(
         registry.providers, monotonic=wiring.monotonic, now=wiring.now, fresh_s=wiring.fresh_s
     )
-    waiting = Waiting(books.find_call)
-    process_id = new_id("proc")
     parts = AttemptParts(
         books=books,
         providers=providers,
-        holder=process_id,
+        holder=new_id("proc"),
         live_spend=settings.live_spend,
         public_url=settings.public_url,
         now=wiring.now,
@@ -224,31 +222,9 @@ async def _wired(
         new_id=new_id,
         **({} if wiring.send_window_s is None else {"send_window_s": wiring.send_window_s}),
     )
-    chance = random.Random(wiring.seed)  # noqa: S311 -- spreads pauses; no secret rests on it
-    reconciler = Reconciler(parts, registry, rand=chance, first_look_s=wiring.first_look_s)
-    dispatcher = Dispatcher(
-        books,
-        parts,
-        registry,
-        waiting=waiting,
-        reconciler=reconciler,
-        deliver=Alerts(ledger, wiring.deliver, wiring.now).deliver,
-    )
-    gate = Gate(
-        GateParts(
-            books=books,
-            catalogue=catalogue,
-            normalizer=Normalizer(books, binding=providers.binding, now=wiring.now, new_id=new_id),
-            providers=providers,
-            waiting=waiting,
-            dispatch=dispatcher.offer,
-            now=wiring.now,
-            new_id=new_id,
-            live_spend=settings.live_spend,
-            public_url=settings.public_url,
-            wait_s=wiring.wait_s,
-        )
-    )
+    catalogue = Catalogue(registry, core_tools, accepted)
+    waiting = Waiting(books.find_call)
+    dispatcher = _dispatcher(books, parts, registry, waiting, wiring)
     return House(
         settings=settings,
         ledger=ledger,
@@ -256,12 +232,55 @@ async def _wired(
         registry=registry,
         catalogue=catalogue,
         providers=providers,
-        gate=gate,
+        gate=_gate(parts, catalogue, waiting, dispatcher, books=books, wait_s=wiring.wait_s),
         dispatcher=dispatcher,
         policy_file=policy_file,
-        process_id=process_id,
+        process_id=parts.holder,
         now=wiring.now,
         new_id=new_id,
+    )
+
+
+def _dispatcher(
+    books: Books, parts: AttemptParts, registry: Registry, waiting: Waiting, wiring: Wiring
+) -> Dispatcher:
+    """Connect what runs."""
+    chance = random.Random(wiring.seed)  # noqa: S311 -- spreads pauses; no secret rests on it
+    return Dispatcher(
+        books,
+        parts,
+        registry,
+        waiting=waiting,
+        reconciler=Reconciler(parts, registry, rand=chance, first_look_s=wiring.first_look_s),
+        deliver=Alerts(books.ledger, wiring.deliver, wiring.now).deliver,
+    )
+
+
+def _gate(
+    parts: AttemptParts,
+    catalogue: Catalogue,
+    waiting: Waiting,
+    dispatcher: Dispatcher,
+    *,
+    books: Books,
+    wait_s: float,
+) -> Gate:
+    """Connect the door, on the same clocks, ids and providers as the attempts behind it."""
+    normalizer = Normalizer(books, binding=parts.providers.binding, now=parts.now, new_id=parts.new_id)
+    return Gate(
+        GateParts(
+            books=books,
+            catalogue=catalogue,
+            normalizer=normalizer,
+            providers=parts.providers,
+            waiting=waiting,
+            dispatch=dispatcher.offer,
+            now=parts.now,
+            new_id=parts.new_id,
+            live_spend=parts.live_spend,
+            public_url=parts.public_url,
+            wait_s=wait_s,
+        )
     )
 
 

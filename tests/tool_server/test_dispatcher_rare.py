@@ -63,7 +63,7 @@ class Books:
 
     async def wait_changes(self, since: int, timeout_s: float) -> int:
         """Return at once."""
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # Lets others run, as a real one would.
         del since, timeout_s
         return self.size
 
@@ -117,7 +117,7 @@ class Bench:
     async def works(self, seconds: float = 0.2) -> None:
         """Let the dispatcher work for a moment."""
         task = asyncio.create_task(self.dispatcher.run())
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)  # Its loops have to come round.
         await self.dispatcher.drain(1.0)
         await asyncio.wait_for(task, 5)
 
@@ -133,10 +133,10 @@ async def test_a_call_that_is_held_is_tried_again_later() -> None:
     """Not ready is not a no."""
     bench = Bench()
     task = asyncio.create_task(bench.dispatcher.run())
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # Its loops have to come round.
     bench.clock += 60
     bench.books.size += 1
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.2)  # Its loops have to come round.
     await bench.dispatcher.drain(1.0)
     await task
     assert len(bench.books.claims) == 2
@@ -238,7 +238,7 @@ async def test_a_process_that_serves_agents_only_still_hears_of_others_work() ->
     bench = Bench()
     task = asyncio.create_task(bench.dispatcher.run(work=False))
     waiting = asyncio.create_task(bench.waiting.moved(bench.call, 30, done=settled))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # Its loops have to come round.
     bench.books.call = structs.replace(bench.call, state=CallState.SUCCEEDED, version=9)
     bench.books.size += 1
     assert (await asyncio.wait_for(waiting, 5)).state is CallState.SUCCEEDED

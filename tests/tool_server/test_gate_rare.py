@@ -164,7 +164,7 @@ async def test_call_status_hears_of_a_verdict_while_it_waits(small: Desk, shop: 
     waiting = asyncio.create_task(
         small.call("call_status", call_id=pending.envelope.call_id, wait_seconds=20)
     )
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # The poll has to be waiting before the verdict comes.
     await small.approve(pending)
     result = await asyncio.wait_for(waiting, 10)
     assert result.envelope.status == "succeeded"

@@ -32,7 +32,7 @@ class Shop:
             await asyncio.Event().wait()
         if isinstance(self.answer, Exception):
             raise self.answer
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # The other task takes its turn.
         assert self.answer is not None
         return self.answer
 
@@ -144,7 +144,7 @@ async def test_a_provider_that_closes_badly_keeps_nobody() -> None:
     house = House()
     house.shop.answer = None
     task = asyncio.create_task(house.providers.check("shop"))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # The other task takes its turn.
     await house.providers.close()
     assert house.shop.closed
     with pytest.raises(asyncio.CancelledError):

@@ -61,9 +61,9 @@ async def test_a_waiter_is_told_at_once() -> None:
     """The settlement's own process says so; nobody polls."""
     waiting = Waiting(_absent)
     task = asyncio.create_task(waiting.moved(a_call(), 60, done=settled))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # The other task takes its turn.
     waiting.notify(a_call(CallState.EXECUTING, version=2))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # The other task takes its turn.
     waiting.notify(DONE)
     waiting.notify(DONE)
     assert await asyncio.wait_for(task, 1) == DONE
@@ -93,7 +93,7 @@ async def test_others_work_is_found_by_looking_again() -> None:
     waiting = Waiting(find)
     task = asyncio.create_task(waiting.moved(a_call(), 60, done=settled))
     other = asyncio.create_task(waiting.moved(a_call(call_id="call_2"), 0.05, done=settled))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # The other task takes its turn.
     await waiting.recheck()
     assert await asyncio.wait_for(task, 1) == DONE
     assert (await other).state is CallState.QUEUED
@@ -103,7 +103,7 @@ async def test_a_house_that_closes_lets_everybody_go() -> None:
     """A stopping server answers what is open."""
     waiting = Waiting(_absent)
     task = asyncio.create_task(waiting.moved(a_call(), 60, done=settled))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # The other task takes its turn.
     waiting.close()
     assert await asyncio.wait_for(task, 1) == a_call()
     assert await waiting.moved(a_call(), 60, done=settled) == a_call()

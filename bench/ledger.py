@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime
+import datetime as dt
 import itertools
 import json
 import platform
@@ -95,7 +95,7 @@ class Shop:
 
     async def call(self) -> None:
         """Run one whole call."""
-        number, at = next(self.number), datetime.datetime.now(datetime.UTC)
+        number, at = next(self.number), dt.datetime.now(dt.UTC)
         call_id = self.ids("call")
         effect = Effect(
             kind=Kind.SPEND,
@@ -165,7 +165,7 @@ class Shop:
 async def open_shop(url: str, **options: Any) -> Shop:  # noqa: ANN401 -- options of the writer
     """Make a ledger with one agent and open it."""
     judge, counter = Judge(needs, decide, lambda text, file: load(text, file, {})), itertools.count(1)
-    at = datetime.datetime.now(datetime.UTC)
+    at = dt.datetime.now(dt.UTC)
 
     def ids(prefix: str) -> str:
         return f"{prefix}_{next(counter):026d}"
@@ -277,7 +277,7 @@ async def lone(folder: Path, calls: int) -> tuple[Timed, Timed]:
     copy.write_bytes(path.read_bytes())
     judge = Judge(needs, decide, lambda text, file: load(text, file, {}))
     shop.ledger = await open_ledger(
-        f"sqlite:///{path}", judge=judge, clock=lambda: datetime.datetime.now(datetime.UTC), ids=shop.ids,
+        f"sqlite:///{path}", judge=judge, clock=lambda: dt.datetime.now(dt.UTC), ids=shop.ids,
         options={"connect": recorder.connect},
     )  # fmt: skip
     await timed(shop.call, 20, 1)
@@ -405,7 +405,7 @@ async def postgres(url: str, calls: int) -> list[Result]:
             peer.cpu_us,
             ours.cpu_us / peer.cpu_us,
             "",
-            True,
+            holds=True,
         ),
     ]
 
@@ -447,7 +447,13 @@ async def measure(calls: int, url: str | None) -> list[Result]:
             many.cpu_us <= 300,
         ),
         Result(
-            "SQLite, 64 callers, p50", p50(many), "ms/call", p50(bottom), p50(many) / p50(bottom), "", True
+            "SQLite, 64 callers, p50",
+            p50(many),
+            "ms/call",
+            p50(bottom),
+            p50(many) / p50(bottom),
+            "",
+            holds=True,
         ),
     ]
     return out + (await postgres(url, calls) if url else [])
@@ -471,7 +477,7 @@ def main() -> int:
             f"{each.goal} {said}"
         )
     print(
-        "What limits it: with 64 callers one core runs the writer's Python; a lone caller waits for three fsyncs."
+        "What limits it: many callers, the writer's Python on one core; a lone one, three waits for the disk."
     )
     if given.json:
         print(
@@ -479,9 +485,9 @@ def main() -> int:
                 {
                     "results": [each._asdict() for each in results],
                     "command": f"python bench/ledger.py --json --calls {given.calls}",
-                    "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}, "
-                    f"SQLite {sqlite3.sqlite_version}",
-                    "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+                    "machine": f"{platform.machine()}, {platform.system()}, "
+                    f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}",
+                    "date": dt.datetime.now(dt.UTC).date().isoformat(),
                 }
             )
         )

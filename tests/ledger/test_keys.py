@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from ledger.commands import Changed, Local
-from ledger.records import Outcome, Role
+from ledger.records import CallState, Outcome, Role
 from policy.errors import KeyConflict, KeyMissing, RecordChanged, RunClosed, ScopeMismatch
 from policy.language import Kind
 from tests.ledger.till import ALLOW_ALL, ASK_ALL, Till, with_caps
@@ -120,8 +120,8 @@ async def test_a_refusal_inside_a_batch_does_not_disturb_its_neighbours(till: Ti
     mixed = [each for pair in zip(wanted[:5], strangers, strict=True) for each in pair] + wanted[5:]
     answers = await asyncio.gather(*(till.ledger.admit(each) for each in mixed), return_exceptions=True)
     assert sum(isinstance(each, ScopeMismatch) for each in answers) == 5
-    states = [each.call.state for each in answers if not isinstance(each, BaseException)]
-    assert (states.count("queued"), states.count("denied")) == (10, 10)
+    states = [str(each.call.state) for each in answers if not isinstance(each, BaseException)]
+    assert (states.count(CallState.QUEUED), states.count(CallState.DENIED)) == (10, 10)
     assert await till.used("day") == (0, 1_000)
 
 

@@ -1,4 +1,4 @@
-"""The writer: batches, refusals and faults inside them, a bounded queue, and what a lost commit leaves behind."""
+"""The writer: batches, refusals and faults inside them, a bounded queue, a commit that is lost."""
 
 import asyncio
 import sqlite3
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ledger.commands import Changed, Local
-from ledger.records import Change
+from ledger.records import CallState, Change
 from policy.errors import Busy, Unavailable
 from policy.language import Kind
 from tests.ledger.till import ALLOW_ALL, Till, open_till, with_caps
@@ -73,7 +73,7 @@ async def test_a_command_that_breaks_takes_none_of_its_batch_down(till: Till) ->
     )
     answers = await asyncio.gather(*(till.ledger.admit(each) for each in wanted), return_exceptions=True)
     assert isinstance(answers.pop(6), ZeroDivisionError)
-    states = [each.call.state for each in answers if not isinstance(each, BaseException)]
+    states = [str(each.call.state) for each in answers if not isinstance(each, BaseException)]
     assert (states.count(CallState.QUEUED), states.count(CallState.DENIED)) == (10, 2)
     assert await till.used("day") == (0, 1_000)
 

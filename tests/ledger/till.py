@@ -42,6 +42,9 @@ version: 1
 rules:
   - {id: all, match: {kind: [read, draft, earn, spend, provision, withdraw]}, effect: allow}
 """
+ASK_RULE = (
+    "  - {id: all, match: {kind: [draft, earn, spend, provision]}, effect: require_approval, approval: desk}"
+)
 ASK_ALL = """
 version: 1
 approvals:
@@ -84,7 +87,7 @@ class Till:
             name=name, role=role, by="system:test", at=self.now, password_hash="hash"
         )
 
-    def admission(  # noqa: PLR0913 -- each test varies another part of a call
+    def admission(
         self,
         amount: str | None = "1.00 USD",
         *,

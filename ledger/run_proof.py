@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Table, select
+from sqlalchemy import select
 
 from ledger import schema as s
 from ledger import schema_house as h
 from ledger.audit.checkpoint import Checkpoint, parse_checkpoint
+from ledger.audit.entry import read_entry
 from ledger.audit.receipt import Extra, write_receipt
 from ledger.audit.replay import PAYLOADS, TOLD, told_columns
-from ledger.audit.run_proof import FORMAT, Part, RunProof
+from ledger.audit.run_proof import FORMAT, Part, RunProof, told_by
 from ledger.audit.stored import StoredSource
 from ledger.crm_reads import earned, spent
 from ledger.engines.tx import Tx
@@ -227,28 +228,26 @@ def _proof(row: Found) -> dict[str, str]:
 
 def _part(tx: Tx, source: StoredSource, account: str, wanted: Wanted, below: int) -> Part:
     kind, record_id, more = wanted
+    entries = source.entries_about(account, record_id, below)
+    said = told_by(kind, record_id, [read_entry(source.entry(account, seq)) for seq in entries])
     return Part(
         kind=kind,
         id=record_id,
-        row=_row(tx, account, kind, record_id),
+        row={name: value for name, value in _row(tx, account, kind, record_id).items() if name in said},
         more=more,
-        entries=source.entries_about(account, record_id, below),
+        entries=entries,
     )
 
 
 def _row(tx: Tx, account: str, kind: str, record_id: str) -> dict[str, int | str | None]:
-    """Return the columns of a record that the log tells; none where its table is a plugin's own."""
+    """Return the columns of a record that the log may tell; none where its table is a plugin's own."""
     told = TOLD.get(kind)
     if told is None:
         return {}
     table = METADATA.tables[told.table]
     row = one(tx, table, account, **{told.key[0]: record_id})
-    columns: Sequence[str] = sorted(told_columns(kind) - _LONG)
-    return {} if row is None else {name: _plain(row[name]) for name in columns if _has(table, name)}
-
-
-def _has(table: Table, name: str) -> bool:
-    return name in table.c
+    columns = sorted(told_columns(kind) - _LONG)
+    return {} if row is None else {name: _plain(row[name]) for name in columns if name in table.c}
 
 
 def _plain(value: object) -> int | str | None:

@@ -117,7 +117,9 @@ def _part(part: Part, proven: dict[int, Proven], origin: str) -> None:
         raise RunProofRefused(f"{part.kind} {part.id}: entry {strange[0]} speaks of something else")
     said = told_by(part.kind, part.id, entries)
     for name, value in part.row.items():
-        if name in said and not _equal(value, said[name]):
+        if name not in said:
+            raise RunProofRefused(f"{part.kind} {part.id}: the log says nothing of {name}")
+        if not _equal(value, said[name]):
             raise RunProofRefused(f"{part.kind} {part.id}: {name} is {value!r}, the log says {said[name]!r}")
 
 

@@ -55,7 +55,7 @@ async def _attended(args: argparse.Namespace) -> None:
         _show(args, place, furnished)
         await asyncio.Event().wait()  # Until Ctrl-C, which ends the house around it.
 
-    await _house(place, play)
+    await hosted(place, play)
 
 
 async def _unattended(args: argparse.Namespace) -> int:
@@ -72,7 +72,7 @@ async def _unattended(args: argparse.Namespace) -> int:
 
     try:
         async with asyncio.timeout(LONGEST_S):
-            await _house(place, play)
+            await hosted(place, play)
     except TimeoutError:
         raise CommandError(
             f"the story took longer than {LONGEST_S:.0f} s; the machine may be busy", exit_code=EXIT_NO
@@ -90,7 +90,7 @@ def _end(args: argparse.Namespace, story: Story) -> None:
     print(f"\nAll {len(story.beats)} parts held, {steps} steps, in {seconds} s. Nothing here was real money.")
 
 
-async def _house(place: Place, play: Any) -> None:  # noqa: ANN401 -- an async function of two
+async def hosted(place: Place, play: Any) -> None:  # noqa: ANN401 -- an async function of two
     """Serve the demo's house, with its simulator beside it, for as long as somebody plays."""
     from tool_server.cli.demo_house import furnish, settings_of
     from tool_server.cli.demo_place import write_policy

@@ -198,7 +198,7 @@ def _change_one_byte(copy: Path) -> str:
 async def bursar(place: Place, *words: str) -> tuple[int, str]:
     """Run a command of our own, as a visitor would; return its exit code and what it said."""
     environ = {
-        "BURSAR_DB": str(place.db),
+        "BURSAR_DB": place.db,
         "BURSAR_KEYS": str(place.keys),
         "BURSAR_POLICIES": str(place.policies),
     }

@@ -32,7 +32,7 @@ class Furnished(Struct, frozen=True):
 def settings_of(place: Place, simulator: Mapping[str, Any]) -> Settings:
     """Return the settings of the demo's process; nothing of the environment is in them (M32)."""
     return Settings(
-        db=str(place.db),
+        db=place.db,
         policies=place.policies,
         keys=place.keys,
         public_url=place.console_url,

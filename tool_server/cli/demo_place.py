@@ -46,11 +46,12 @@ class Place(Struct, frozen=True, kw_only=True):
     folder: Path
     kept: Kept
     fresh: bool  # Whether nothing was here before.
+    database: str = ""  # Another ledger than the file in the folder: journeys play on PostgreSQL too.
 
     @property
-    def db(self) -> Path:
+    def db(self) -> str:
         """Return the ledger."""
-        return self.folder / "bursar.db"
+        return self.database or str(self.folder / "bursar.db")
 
     @property
     def policies(self) -> Path:
@@ -102,7 +103,7 @@ def refuse_live(environ: Mapping[str, str]) -> None:
         )
 
 
-def open_place(folder: Path, *, again: bool) -> Place:
+def open_place(folder: Path, *, again: bool, database: str = "") -> Place:
     """Return the demo's folder, new and empty where `again` says so. Raises ConfigurationError."""
     _need_idle(folder)
     if again and folder.exists():
@@ -117,7 +118,7 @@ def open_place(folder: Path, *, again: bool) -> Place:
         ports["web"] = _free_port()
     tokens = {} if kept is None else kept.tokens
     found = Kept(agents_port=ports["agents"], web_port=ports["web"], tokens=tokens)
-    return Place(folder=folder, kept=found, fresh=kept is None)
+    return Place(folder=folder, kept=found, fresh=kept is None, database=database)
 
 
 def write_policy(place: Place, simulator: Mapping[str, Any]) -> None:

@@ -1,0 +1,135 @@
+"""The mission's loop over the real wires, on both engines, to a proof that any change of breaks."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+import pytest
+
+from ledger.audit.keys import load
+from ledger.audit.receipt import ReceiptRefused
+from ledger.audit.run_proof import RunProof, RunProofRefused, check_run_proof, read_run_proof
+from ledger.audit.stored import StoredSource, read_ledger
+from ledger.engines.tx import Tx
+from ledger.run_proof import run_proof
+from tool_server.bootstrap import ledger_url
+from tool_server.cli.demo import hosted
+from tool_server.cli.demo_beats import Cast
+from tool_server.cli.demo_cast import agent, person
+from tool_server.cli.demo_house import Furnished
+from tool_server.cli.demo_loop import loop
+from tool_server.cli.demo_place import Place
+from tool_server.cli.demo_simulator import Controls
+from tool_server.cli.demo_story import Story
+
+
+async def _play(place: Place) -> Story:
+    """Play the loop with everybody at the far end of a wire."""
+    story = Story(json=True)
+
+    async def play(furnished: Furnished, line: dict[str, Any]) -> None:
+        async with AsyncExitStack() as stack:
+            controls = Controls(str(line["address"]))
+            stack.push_async_callback(controls.close)
+            cast = Cast(
+                place=place,
+                scout=await stack.enter_async_context(agent(place.mcp_url, furnished.tokens["scout"])),
+                maker=await stack.enter_async_context(agent(place.mcp_url, furnished.tokens["maker"])),
+                operator=await stack.enter_async_context(person(place.console_url)),
+                stranger=await stack.enter_async_context(person(place.console_url)),
+                controls=controls,
+                simulator=line,
+            )
+            await cast.operator.sign_in(furnished.link)
+            await loop(story, cast)
+
+    await hosted(place, play)
+    return story
+
+
+async def test_a_public_request_becomes_a_paid_order_reviewed_work_and_a_proof(place: Place) -> None:
+    """The mission, as one thread: form, lead, offer, checkout, webhook, Order, run, delivery, proof."""
+    story = await _play(place)
+    assert [beat["beat"] for beat in story.beats] == ["request", "lead", "sell", "fulfil", "proof"]
+
+
+def _proof(place: Place) -> RunProof:
+    def work(source: StoredSource) -> RunProof:
+        (account,) = source.accounts()
+        (order,) = source.rows(account, "orders")
+        return run_proof(Tx(source.connection), account, str(order["run_id"]))
+
+    return read_ledger(ledger_url(place.db), work)
+
+
+def _breaks(proof: RunProof, place: Place, changed: dict[str, Any]) -> bool:
+    """Say whether a changed proof is refused."""
+    key = load(place.keys).verifier(proof.origin)
+    try:
+        check_run_proof(read_run_proof(msgspec.json.encode(changed)), key)
+    except (RunProofRefused, ReceiptRefused):
+        return True
+    return False
+
+
+@pytest.mark.timeout(240)  # A whole loop, then a check of every receipt for each change that is tried.
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+async def test_no_value_of_a_proof_can_be_changed_unseen(place: Place, deep: bool) -> None:  # noqa: FBT001 -- a fixture
+    """The file is handed to strangers: each row, receipt, sum and missing record must be noticed."""
+    await _play(place)
+    proof = _proof(place)
+    whole: dict[str, Any] = msgspec.to_builtins(proof)
+    assert not _breaks(proof, place, whole)
+    places = {
+        (part["kind"], name): (at, name) for at, part in enumerate(whole["parts"]) for name in part["row"]
+    }
+    assert len(places) > 40, places
+    for what, (at, name) in list(places.items())[:: 1 if deep else 5]:
+        other = copy.deepcopy(whole)
+        value = other["parts"][at]["row"][name]
+        other["parts"][at]["row"][name] = value + 1 if isinstance(value, int) else f"{value}x"
+        assert _breaks(proof, place, other), what
+    for change in (
+        _without_receipt,
+        _without_run,
+        _other_sum,
+        _doubled,
+        _foreign_part,
+        _stranger_entry,
+        _more_said,
+    ):
+        other = copy.deepcopy(whole)
+        change(other)
+        assert _breaks(proof, place, other), change.__name__
+
+
+def _without_receipt(proof: dict[str, Any]) -> None:
+    proof["receipts"].pop()
+
+
+def _without_run(proof: dict[str, Any]) -> None:
+    proof["parts"] = [part for part in proof["parts"] if part["kind"] != "run"]
+
+
+def _other_sum(proof: dict[str, Any]) -> None:
+    proof["earned"] = ["900.00 USD"]
+
+
+def _doubled(proof: dict[str, Any]) -> None:
+    proof["receipts"].append(proof["receipts"][0])
+
+
+def _foreign_part(proof: dict[str, Any]) -> None:
+    proof["parts"].append({"kind": "order", "id": "ord_made_up", "row": {}, "more": {}, "entries": []})
+
+
+def _more_said(proof: dict[str, Any]) -> None:
+    proof["parts"][0]["row"]["approved_by"] = "everybody"
+
+
+def _stranger_entry(proof: dict[str, Any]) -> None:
+    first, second = proof["parts"][0], proof["parts"][1]
+    first["entries"] = [*first["entries"], second["entries"][0]]

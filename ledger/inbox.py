@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, literal_column, select, update
 
 from ledger.audit.house_kinds import EventProcessed, EventReceived
-from ledger.engines.tx import Tx
+from ledger.engines.tx import Listed, Statement, Tx
 from ledger.rare_rows import Found, move, one, put, some
 from ledger.records_revenue import InboxEvent
 from ledger.rows import ENCODER
@@ -91,16 +91,24 @@ def receive(tx: Tx, world: World, arrivals: Sequence[Arrival], at: datetime) -> 
             known.add(arrival.event_id)
             _store(tx, world, arrival, at)
         elif arrival.source == "webhook":
-            again = update(inbox).where(
-                inbox.c.account_id == world.account_id, inbox.c.event_id == arrival.event_id
-            )
-            tx.connection.execute(again.values(deliveries=inbox.c.deliveries + 1))
+            tx.run(_COUNT, account=world.account_id, event_id=arrival.event_id)
     return fresh
 
 
+_KNOWN: Final = Listed(
+    lambda values: select(inbox.c.event_id).where(
+        inbox.c.account_id == bindparam("account"), inbox.c.event_id.in_(values)
+    )
+)
+_COUNT: Final = Statement(
+    update(inbox)
+    .where(inbox.c.account_id == bindparam("account"), inbox.c.event_id == bindparam("event_id"))
+    .values(deliveries=inbox.c.deliveries + literal_column("1"))
+)
+
+
 def _known(tx: Tx, account: str, event_ids: Sequence[str]) -> set[str]:
-    asked = select(inbox.c.event_id).where(inbox.c.account_id == account, inbox.c.event_id.in_(event_ids))
-    return set(tx.connection.scalars(asked))
+    return {row[0] for row in tx.listed(_KNOWN, event_ids, account=account)}
 
 
 def _store(tx: Tx, world: World, arrival: Arrival, at: datetime) -> None:
@@ -217,9 +225,19 @@ def postpone(tx: Tx, account: str, event_ids: Sequence[str], why: str, at: datet
 
 def hurry(tx: Tx, account: str, at_us: int) -> None:
     """Look at what found no match once more, now that there is a new order or purchase."""
-    c = inbox.c
-    again = update(inbox).where(c.account_id == account, c.state == "unmatched", c.next_at_us > at_us)
-    tx.connection.execute(again.values(next_at_us=at_us))
+    tx.run(_HURRY, account=account, at_us=at_us)
+
+
+_HURRY: Final = Statement(
+    update(inbox)
+    .where(
+        inbox.c.account_id == bindparam("account"),
+        inbox.c.next_at_us.is_not(None),
+        inbox.c.next_at_us > bindparam("at_us"),
+        inbox.c.state == literal_column("'unmatched'"),
+    )
+    .values(next_at_us=bindparam("at_us"))
+)
 
 
 def pause_s(attempts: int) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Table, insert, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, insert, select, update
 
-from ledger.engines.tx import Tx
+from ledger.engines.tx import Statement, Tx
 
 Found = dict[str, Any]
 
@@ -23,9 +24,8 @@ def derived(prefix: str, *parts: str) -> str:
 
 def one(tx: Tx, table: Table, account: str, **columns: object) -> Found | None:
     """Return the row whose columns have these values, or None."""
-    asked = select(table).where(table.c.account_id == account, *_equal(table, columns))
-    row = tx.connection.execute(asked).mappings().first()
-    return None if row is None else dict(row)
+    row = tx.first(_select(table, tuple(columns)), account=account, **_named("key", columns))
+    return None if row is None else dict(zip(table.columns.keys(), row, strict=True))
 
 
 def some(
@@ -43,14 +43,39 @@ def some(
 
 def put(tx: Tx, table: Table, account: str, **row: object) -> None:
     """Insert a row."""
-    tx.connection.execute(insert(table).values({"account_id": account, **row}))
+    given = {"account_id": account, **row}
+    tx.run(_insert(table, tuple(given)), **_named("new", given))
 
 
 def move(tx: Tx, table: Table, account: str, keys: Mapping[str, object], **values: object) -> int:
     """Update the row that has these keys; return how many there were."""
-    asked = update(table).where(table.c.account_id == account, *_equal(table, keys)).values(values)
-    return tx.connection.execute(asked).rowcount
+    statement = _update(table, tuple(keys), tuple(values))
+    return tx.run(statement, account=account, **_named("key", keys), **_named("set", values))
 
 
-def _equal(table: Table, columns: Mapping[str, object]) -> list[ColumnElement[bool]]:
-    return [table.c[name] == value for name, value in columns.items()]
+# Built once for each shape: building a Core statement costs more than running it.
+
+
+@cache
+def _select(table: Table, names: tuple[str, ...]) -> Statement:
+    return Statement(select(table).where(*_equal(table, names)))
+
+
+@cache
+def _insert(table: Table, names: tuple[str, ...]) -> Statement:
+    return Statement(insert(table).values({name: bindparam(f"new_{name}") for name in names}))
+
+
+@cache
+def _update(table: Table, keys: tuple[str, ...], names: tuple[str, ...]) -> Statement:
+    values = {name: bindparam(f"set_{name}") for name in names}
+    return Statement(update(table).where(*_equal(table, keys)).values(values))
+
+
+def _equal(table: Table, names: tuple[str, ...]) -> list[ColumnElement[bool]]:
+    mine = table.c.account_id == bindparam("account")
+    return [mine, *(table.c[name] == bindparam(f"key_{name}") for name in names)]
+
+
+def _named(prefix: str, values: Mapping[str, object]) -> dict[str, object]:
+    return {f"{prefix}_{name}": value for name, value in values.items()}

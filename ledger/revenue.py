@@ -137,18 +137,18 @@ def _open_run(booking: Booking, order: Found, checkout: Found) -> None:
     )
     name = str(offer["name"]) if offer is not None else str(checkout["offer"])
     title = f"{name} for order {order['order_id']}"
-    booking.tx.connection.execute(
-        h.runs.insert().values(
-            account_id=booking.account,
-            run_id=order["run_id"],
-            project=order["project"],
-            title=title,
-            state="open",
-            standing=0,
-            opened_at_us=booking.at_us,
-            closed_at_us=None,
-            order_id=order["order_id"],
-        )
+    put(
+        booking.tx,
+        h.runs,
+        booking.account,
+        run_id=order["run_id"],
+        project=order["project"],
+        title=title,
+        state="open",
+        standing=0,
+        opened_at_us=booking.at_us,
+        closed_at_us=None,
+        order_id=order["order_id"],
     )
     fact = RunChanged(state="open", project=order["project"], order_id=order["order_id"])
     booking.world.log(fact, order["run_id"], WORKER, booking.at_us, {"title": title})

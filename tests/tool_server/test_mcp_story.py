@@ -156,7 +156,7 @@ async def test_a_client_that_hangs_up_interrupts_nothing(small: Desk, shop: Shop
         async with connected(WIRES[0], bind, "wanda") as agent:
             said = await agent.call("shop_buy", **arguments)
             while said.status in {"in_progress", "outcome_unknown"}:
-                said = await agent.call("call_status", call_id=said.data["call_id"], wait_seconds=5)
+                said = await agent.call("call_status", call_id=said.data["call_id"], wait_seconds=1)
             said = await agent.call("shop_buy", **arguments)
     assert (said.status, said.data["replayed"]) == ("succeeded", True)
     assert len(shop.orders()) == 1

@@ -84,22 +84,22 @@ async def measure(calls: int) -> dict[str, Any]:
         table.append(
             f"{name:26}{got[0]:12.2f}{cpu:8.2f}{most or '':>8}{got[1]:13.0f}{rate:8.2f}{least or '':>8}"
         )
-        results.append(_result(f"{name}: server CPU", got[0], "ms/call", floor[0], cpu, most, below=True))
+        results.append(_result(f"{name}: server CPU", (got[0], "ms/call"), floor[0], cpu, most, below=True))
         results.append(
-            _result(f"{name}: at 16 callers", got[1], "calls/s", floor[1], rate, least, below=False)
+            _result(f"{name}: at 16 callers", (got[1], "calls/s"), floor[1], rate, least, below=False)
         )
     machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     return {"results": results, "table": table, "machine": machine, "date": datetime.now(UTC).isoformat()}
 
 
 def _result(
-    name: str, figure: float, unit: str, floor: float, ratio: float, goal: float | None, *, below: bool
+    name: str, figure: tuple[float, str], floor: float, ratio: float, goal: float | None, *, below: bool
 ) -> dict[str, Any]:
     holds = goal is None or (ratio <= goal if below else ratio >= goal)
     return {
         "name": name,
-        "figure": round(figure, 3),
-        "unit": unit,
+        "figure": round(figure[0], 3),
+        "unit": figure[1],
         "floor": round(floor, 3),
         "ratio": round(ratio, 2),
         "goal": goal,
@@ -126,12 +126,12 @@ async def run(kind: str, tool: str, calls: int, arguments: dict[str, Any]) -> tu
             async with httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=30
             ) as http:
-                await _calls(http, token, tool, arguments, 100, 4)
+                await _calls(http, token, tool, arguments, calls=100, callers=4)
                 before = _cpu_s(process.pid)
-                await _calls(http, token, tool, arguments, calls, 1)
+                await _calls(http, token, tool, arguments, calls=calls, callers=1)
                 cpu_ms = (_cpu_s(process.pid) - before) * 1000 / calls
                 start = time.perf_counter()
-                await _calls(http, token, tool, arguments, calls, 16)
+                await _calls(http, token, tool, arguments, calls=calls, callers=16)
                 return cpu_ms, calls / (time.perf_counter() - start)
         finally:
             process.kill()
@@ -139,7 +139,7 @@ async def run(kind: str, tool: str, calls: int, arguments: dict[str, Any]) -> tu
 
 
 async def _calls(
-    http: httpx.AsyncClient, token: str, tool: str, arguments: dict[str, Any], calls: int, callers: int
+    http: httpx.AsyncClient, token: str, tool: str, arguments: dict[str, Any], *, calls: int, callers: int
 ) -> None:
     """Make calls, shared between callers; each must succeed, else the figure would be of something else."""
     headers = {
@@ -288,7 +288,7 @@ async def _bursar() -> None:
     opened = open_socket(bind, "agents")
     agents = AgentsListener(house, names(bind, ""), limits=free)
     async with house.running(), agents.app.running():
-        told = lambda: print("serving", opened.getsockname()[1], token, flush=True)  # noqa: E731
+        told = lambda: print("serving", opened.getsockname()[1], token, flush=True)  # noqa: E731 -- one line, said once
         await serve([Listener("agents", agents.app, opened)], asyncio.Event(), on_served=told)
 
 

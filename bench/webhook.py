@@ -1,8 +1,10 @@
-"""How fast events come in, and how fast they become orders: `python bench/webhook.py [--json] [--events N]`.
+"""How fast events come in, and how fast they become orders.
 
-The floor is a bare Litestar route that checks the same HMAC, driven by the same senders in the same run. Ingest
-writes each event durably (SQLite, synchronous=FULL) before it answers. Everything runs in one process on the same
-two cores, senders included, so all figures are lower bounds.
+    python bench/webhook.py [--json] [--events N] [--orders N]
+
+The floor is a bare Litestar route that checks the same HMAC, driven by the same senders in the same run.
+Ingest writes each event durably (SQLite, synchronous=FULL) before it answers. Senders, simulator and house
+share one process, so all figures are lower bounds.
 """
 
 from __future__ import annotations
@@ -24,9 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import orjson
 from litestar import Litestar, Request, Response, post
 
-from plugins.payments.simulator.delivery import AppDeliver
 from plugins.payments.simulator.webhooks import sign
-from tests.webhooks.rig import URL, Rig, rig_on, secret_of
+from tests.webhooks.rig import URL, Rig, delivery, rig_on, secret_of
 from webhooks.signatures import check
 
 SENDERS = 16
@@ -47,7 +48,12 @@ def floor_app(rig: Rig) -> Litestar:
 
 def signed(rig: Rig, number: int, prefix: str) -> tuple[bytes, dict[str, str]]:
     """Return one signed event of the usual size."""
-    thing = {"id": f"cs_{prefix}{number}", "object": "checkout.session", "metadata": {}, "filler": "x" * 1_500}
+    thing = {
+        "id": f"cs_{prefix}{number}",
+        "object": "checkout.session",
+        "metadata": {},
+        "filler": "x" * 1_500,
+    }
     event = {
         "id": f"evt_{prefix}{number}",
         "object": "event",
@@ -63,7 +69,7 @@ def signed(rig: Rig, number: int, prefix: str) -> tuple[bytes, dict[str, str]]:
 
 async def drive(app: Litestar, requests: list[tuple[bytes, dict[str, str]]]) -> tuple[float, list[float]]:
     """Send all requests from SENDERS senders; return events per second and each one's milliseconds."""
-    deliver, waiting, took = AppDeliver(app), iter(requests), list[float]()
+    deliver, waiting, took = delivery(app), iter(requests), list[float]()
 
     async def sender() -> None:
         for body, headers in waiting:
@@ -87,7 +93,14 @@ async def ingest(rig: Rig, events: int) -> list[dict[str, Any]]:
     rate, ms = await drive(rig.app, [signed(rig, n, "real") for n in range(events)])
     floor_p50, p50 = statistics.median(floor_ms), statistics.median(ms)
     return [
-        result("ingest p50 at 16 senders", p50, "ms", floor_p50, goal="at most 2.5 times the floor", holds=p50 <= 2.5 * floor_p50),
+        result(
+            "ingest p50 at 16 senders",
+            p50,
+            "ms",
+            floor_p50,
+            goal="at most 2.5 times the floor",
+            holds=p50 <= 2.5 * floor_p50,
+        ),
         result("ingest", rate, "events/s", floor_rate, goal="at least 500", holds=rate >= 500),
     ]
 
@@ -99,7 +112,7 @@ async def backlog(rig: Rig, orders: int) -> list[dict[str, Any]]:
     for session in sessions:
         assert (await rig.pay(session)).status_code == 303
     events = [row for row in rig.sim.world.all("event") if row["type"] == "checkout.session.completed"]
-    deliver = AppDeliver(rig.app)
+    deliver = delivery(rig.app)
     latencies = []
     for event in events[: orders // 4]:
         began = time.perf_counter()
@@ -119,7 +132,9 @@ async def backlog(rig: Rig, orders: int) -> list[dict[str, Any]]:
     p99 = sorted(latencies)[min(len(latencies) - 1, int(len(latencies) * 0.99))]
     return [
         result("event to effect p99", p99, "ms", None, goal="under 1,000", holds=p99 < 1_000),
-        result("backlog, one fetch per object", rate, "events/s", None, goal="at least 100", holds=rate >= 100),
+        result(
+            "backlog, one fetch per object", rate, "events/s", None, goal="at least 100", holds=rate >= 100
+        ),
     ]
 
 
@@ -129,13 +144,21 @@ def _signed(rig: Rig, event: Any) -> tuple[bytes, dict[str, str]]:  # noqa: ANN4
     return body, {"content-type": "application/json", "stripe-signature": header}
 
 
-def result(  # noqa: PLR0913 -- the columns of a bench
+def result(
     name: str, figure: float, unit: str, floor: float | None, *, goal: str, holds: bool
 ) -> dict[str, Any]:
     """Return one row."""
     ratio = None if not floor else round(figure / floor, 2)
     shown = None if floor is None else round(floor, 2)
-    return {"name": name, "figure": round(figure, 2), "unit": unit, "floor": shown, "ratio": ratio, "goal": goal, "holds": holds}
+    return {
+        "name": name,
+        "figure": round(figure, 2),
+        "unit": unit,
+        "floor": shown,
+        "ratio": ratio,
+        "goal": goal,
+        "holds": holds,
+    }
 
 
 async def measured(events: int, orders: int) -> list[dict[str, Any]]:
@@ -160,7 +183,8 @@ def main() -> int:
         floor = "" if row["floor"] is None else row["floor"]
         ratio = "" if row["ratio"] is None else row["ratio"]
         holds = "holds" if row["holds"] else "MISSED"
-        print(f"{row['name']:34} {row['figure']:>10} {floor:>10} {ratio:>6}  {row['unit']}: {row['goal']} ({holds})")
+        figure = f"{row['name']:34} {row['figure']:>10} {floor:>10} {ratio:>6}"
+        print(f"{figure}  {row['unit']}: {row['goal']} ({holds})")
     if args.json:
         command = " ".join(["python", "bench/webhook.py", *sys.argv[1:]])
         date = datetime.now(UTC).date().isoformat()

@@ -29,7 +29,9 @@ _BOOKS: Final[Mapping[str, Callable[[Booking], Verdict]]] = {
 _UNFETCHED: Final[Mapping[str, Callable[[Booking], Verdict]]] = {
     "radar.early_fraud_warning.created": losses.warning,
 }
-_SETTLES: Final = frozenset({"ignored", "quarantined"})  # What a look at its payment says of an event as well.
+_SETTLES: Final = frozenset(
+    {"ignored", "quarantined"}
+)  # What a look at its payment says of an event as well.
 GONE: Final = Verdict("done")
 
 
@@ -38,8 +40,8 @@ def apply_event(
 ) -> Verdict:
     """Book one event from the object as fetched, and write what became of it, in one transaction.
 
-    A verdict with `more` wrote nothing: look at that object first, and then apply the event again with what came
-    of the look. What that found to be nobody's of ours, or not as recorded, settles the event too.
+    A verdict with `more` wrote nothing: look at that object first, and then apply the event again with
+    what came of the look. What that found to be nobody's of ours, or not as recorded, settles the event too.
     """
     row = open_event(tx, world.account_id, event_id)
     if row is None:

@@ -68,7 +68,7 @@ def _insert(table: Table, names: tuple[str, ...]) -> Statement:
 
 @cache
 def _update(table: Table, keys: tuple[str, ...], names: tuple[str, ...]) -> Statement:
-    values = {name: bindparam(f"set_{name}") for name in names}
+    values: dict[str, Any] = {name: bindparam(f"set_{name}") for name in names}
     return Statement(update(table).where(*_equal(table, keys)).values(values))
 
 

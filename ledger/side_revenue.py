@@ -86,9 +86,7 @@ class RevenueSide:
         """
 
         def work(tx: Tx, world: World) -> dict[str, Verdict]:
-            return {
-                each: events.apply_event(tx, world, each, shown, at, looked=looked) for each in event_ids
-            }
+            return {each: events.apply_event(tx, world, each, shown, at, looked=looked) for each in event_ids}
 
         return await self._core.rare("apply_events", work)
 

@@ -11,10 +11,10 @@ from msgspec import Meta, Struct
 from ledger.offers import OfferSet
 from ledger.records import OperatorRecord, Role
 from ledger.records_revenue import InboxEvent
+from policy.language import Mode
 from policy.money import Money
 from tool_server.office import Means, Refused, Verb
 from tool_server.office_people import Nothing
-from policy.language import Mode
 
 OfferName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,59}$")]
 _PAGE: Final = 100

@@ -1,4 +1,6 @@
-"""Putting an offer on sale at Stripe: a product and a price with ids and lookup keys that are always the same.
+"""Putting an offer on sale at Stripe.
+
+A product and a price with ids and lookup keys that are always the same.
 
 Run by the owner's command, never by an agent. Asking twice makes nothing twice: the product's id is ours, and
 a price is found by its lookup key, which names offer, amount and currency.
@@ -12,8 +14,8 @@ from msgspec import Struct
 
 from plugins.payments.stripe_api import StripeApi
 from policy.errors import NotExecuted
-from policy.money import Money, stripe_minor_units
 from policy.language import Mode
+from policy.money import Money, stripe_minor_units
 
 _GONE: Final = 404
 _EXISTS: Final = "resource_already_exists"
@@ -85,5 +87,5 @@ def _same(row: Any, product_ref: str, amount: int, currency: str) -> None:  # no
     named = product.get("id") if isinstance(product, dict) else product
     if (named, row.get("unit_amount"), row.get("currency")) != (product_ref, amount, currency):
         raise NotExecuted(
-            f"the price {row.get('id')} at Stripe is not what its lookup key says; archive it in the Dashboard"
+            f"the price {row.get('id')} at Stripe is not what its lookup key says; archive it at Stripe"
         )

@@ -32,7 +32,6 @@ from policy.language import Kind, Mode, PayeeBasis
 from policy.model import Effect
 from policy.money import Money, stripe_minor_units
 
-
 _PARTS: Final = ("key", "id", "name", "payout_method")  # Of a recipient, as the settings write one.
 
 

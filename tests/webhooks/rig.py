@@ -1,14 +1,14 @@
 """A shop in one process: the simulator, a ledger, the payments plugin's provider, the routes and their
 worker.
 """
+# ruff: noqa: ANN401 -- Stripe's JSON, ASGI's messages and any column: values of any type
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import respx
@@ -88,8 +88,10 @@ class Rig:
     async def deal(self) -> str:
         """Open a deal assigned to scout."""
         ledgers = [self.ledger, *(each.ledger for each in self.mirrors)]
-        said = {"by": "system:test", "at": self.clock(), "agent": "scout"}
-        made = [await ledger.open_deal("shop", "Acme", **said) for ledger in ledgers]
+        made = [
+            await ledger.open_deal("shop", "Acme", by="system:test", at=self.clock(), agent="scout")
+            for ledger in ledgers
+        ]
         assert len(set(made)) == 1  # Ids are drawn alike, so that states can be compared to the byte.
         return made[0]
 
@@ -216,7 +218,7 @@ async def rig_on(
     """Open a shop on a new database; `options` are of StripeDeps."""
     clock = Clock(start or datetime(2026, 11, 20, 10, tzinfo=UTC))
     begin = clock()
-    sim = Simulator(seed, lambda: begin.timestamp())
+    sim = Simulator(seed, begin.timestamp)
     apps: list[Litestar] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -333,13 +335,11 @@ def _wanted(rig: Rig, product_ref: str, price_ref: str) -> OfferSet:
     )
 
 
+def delivery(app: Litestar) -> AppDeliver:
+    """Give the way into an app that the simulator itself takes."""
+    return AppDeliver(cast("Any", app))
+
+
 def secret_of(secrets: tuple[WebhookSecret, ...], number: int = 0) -> str:
     """Give a secret's text, to sign with."""
     return secrets[number].secret.reveal()
-
-
-async def soon(condition: Callable[[], Any], timeout_s: float = 10.0) -> None:
-    """Wait until a condition holds, or fail."""
-    async with asyncio.timeout(timeout_s):
-        while not await condition():
-            await asyncio.sleep(0.01)

@@ -40,13 +40,21 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         yield made
 
 
-async def post(app: Litestar, body: bytes | list[bytes], header: str | None, path: str = PATH) -> tuple[int, bytes, int]:
+async def post(
+    app: Litestar, body: bytes | list[bytes], header: str | None, path: str = PATH
+) -> tuple[int, bytes, int]:
     """Send raw bytes, in chunks if several; give status, answer and how many chunks were read."""
     chunks = [body] if isinstance(body, bytes) else body
     head = [(b"host", b"bursar.example"), (b"content-type", b"application/json")]
     if header is not None:
         head.append((b"stripe-signature", header.encode("latin-1")))
-    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http"}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+    }
     scope |= {"path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"", "headers": head}
     scope |= {"client": ("127.0.0.1", 4000), "server": ("bursar.example", 80)}
     got: list[Any] = []
@@ -112,7 +120,7 @@ def forgeries(rig: Rig, rand: random.Random) -> Callable[[], tuple[bytes, str | 
         lambda: (BODY + b" ", f"t={now},v1={good}"),
         lambda: (b"", f"t={now},v1={good}"),
     ]
-    return lambda: rand.choice(ways)()
+    return lambda: rand.choice(ways)()  # noqa: PLW0108 -- each time another one
 
 
 def _one_off(text: str, rand: random.Random) -> str:
@@ -125,8 +133,14 @@ def _one_byte_off(body: bytes, rand: random.Random) -> bytes:
     return body[:place] + bytes([body[place] ^ (1 << rand.randrange(8))]) + body[place + 1 :]
 
 
-async def test_no_forgery_gets_in_and_each_hears_the_same_words(rig: Rig, deep: bool) -> None:
-    """Issue 4: empty keys, wrong schemes, repeated instants, other routes' secrets, replays, post-dated ones."""
+async def test_no_forgery_gets_in_and_each_hears_the_same_words(
+    rig: Rig,
+    deep: bool,  # noqa: FBT001 -- pytest's fixture
+) -> None:
+    """Issue 4: empty keys, wrong schemes, repeated instants, other routes' secrets, replays.
+
+    Post-dated ones.
+    """
     forged = forgeries(rig, random.Random(4))
     began = time.process_time()
     count = 10_000 if deep else 1_000
@@ -137,11 +151,22 @@ async def test_no_forgery_gets_in_and_each_hears_the_same_words(rig: Rig, deep: 
     assert (await rig.ledger.webhook_events()).items == ()
 
 
-GARBAGE = [b"[]", b"1", b"null", b"{}", b'{"hello": 1}', b"\xff\xfe", b'{"object": "event"}', b"[" * 50_000, b"no"]
+GARBAGE = [
+    b"[]",
+    b"1",
+    b"null",
+    b"{}",
+    b'{"hello": 1}',
+    b"\xff\xfe",
+    b'{"object": "event"}',
+    b"[" * 50_000,
+    b"no",
+]
 
 
 async def test_what_is_signed_and_is_no_event_is_refused_too(rig: Rig) -> None:
     """Whoever holds a secret may still send garbage; it must not become a row, and never an error."""
+    values: tuple[Any, ...]
     names, values = ("id", "type", "livemode", "object"), (None, 1, "", [], {"a": 1})
     wrong = [orjson.dumps({**EVENT, name: value}) for name in names for value in values]
     for body in GARBAGE + wrong:
@@ -159,7 +184,7 @@ async def test_a_body_that_is_too_large_is_cut(rig: Rig) -> None:
     assert read * 65_536 <= LARGEST + 2 * 65_536
 
 
-async def test_a_body_that_never_ends_is_cut(rig: Rig) -> None:
+async def test_a_body_that_never_ends_is_cut() -> None:
     """A sender that stops in the middle holds nothing for longer than some seconds."""
 
     class Stalled:
@@ -186,7 +211,9 @@ async def test_without_secrets_there_is_no_route(rig: Rig) -> None:
     assert (await post(Litestar(stripe_routes(deps), openapi_config=None), BODY, header))[0] == 404
 
 
-@pytest.mark.parametrize("text", ["whsec_1", "prod:whsec_1", "live:sk_1", "live:", "simulated:whsec_1", "test:whsec_1,x"])
+@pytest.mark.parametrize(
+    "text", ["whsec_1", "prod:whsec_1", "live:sk_1", "live:", "simulated:whsec_1", "test:whsec_1,x"]
+)
 def test_secrets_without_a_tag_refuse_to_start(text: str) -> None:
     """M31: the mode of a secret is said, not guessed; the simulator's never come from the environment."""
     with pytest.raises(ConfigurationError, match="live:whsec_"):
@@ -206,7 +233,8 @@ def test_a_check_that_stops_at_empty_secrets_would_be_caught() -> None:
     def naive(header: str, body: bytes, secrets: tuple[WebhookSecret, ...]) -> bool:
         stamp, mark = header.removeprefix("t=").split(",v1=")
         return any(
-            hmac.new(each.secret.reveal().encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest() == mark
+            hmac.new(each.secret.reveal().encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
+            == mark
             for each in secrets
         )
 

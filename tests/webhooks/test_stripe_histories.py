@@ -8,10 +8,9 @@ from typing import Any
 
 import orjson
 
-from plugins.payments.simulator.delivery import AppDeliver
 from plugins.payments.simulator.webhooks import sign
 from tests.webhooks.histories import Story, balance, digest
-from tests.webhooks.rig import URL, Rig, mirrored, rig_on, secret_of
+from tests.webhooks.rig import URL, Rig, delivery, mirrored, rig_on, secret_of
 
 STEPS = 16
 SEEDS = (1, 2)
@@ -35,7 +34,8 @@ class Disorder:
         self._held += events[self._next :]
         self._next = len(events)
         self.rand.shuffle(self._held)
-        now, later = [], []
+        now: list[Any] = []
+        later: list[Any] = []
         for event in self._held:
             (now if self.rand.random() < 0.5 else later).append(event)
         self._held = later
@@ -57,7 +57,7 @@ class Disorder:
                 assert await deliver(self.rig, event) == 200
 
 
-async def deliver(rig: Rig, event: Any, *, age_s: int = 0) -> int:
+async def deliver(rig: Rig, event: dict[str, Any], *, age_s: int = 0) -> int:
     """Sign and deliver one event, as old as told; give the status."""
     body = orjson.dumps(event)
     stamp = int(rig.clock().timestamp()) - age_s
@@ -65,7 +65,7 @@ async def deliver(rig: Rig, event: Any, *, age_s: int = 0) -> int:
         "content-type": "application/json",
         "stripe-signature": sign(body, [secret_of(rig.deps.secrets)], stamp),
     }
-    return (await AppDeliver(rig.app)(URL, body, headers)).status
+    return (await delivery(rig.app)(URL, body, headers)).status
 
 
 async def played(rig: Rig, seed: int, disorders: list[Disorder]) -> int:
@@ -101,7 +101,10 @@ async def compared(rig: Rig) -> None:
         assert (await mirror.ledger.webhook_counts()).get("quarantined", 0) == 0
 
 
-async def test_any_order_of_deliveries_ends_in_the_state_of_once_in_order(tmp_path: Path, deep: bool) -> None:
+async def test_any_order_of_deliveries_ends_in_the_state_of_once_in_order(
+    tmp_path: Path,
+    deep: bool,  # noqa: FBT001 -- pytest's fixture
+) -> None:
     """Issue 4: byte for byte, whatever the network does; and the money agrees with Stripe's own balance."""
     delivered = 0
     for seed in DEEP_SEEDS if deep else SEEDS:

@@ -40,7 +40,12 @@ async def armed(desk: StripeDesk, amount: str = "10.00 USD", vendor: str = "a.ex
 def request(desk: StripeDesk, card: str, *, event: str, authorization: str = "iauth_1", **more: Any) -> bytes:  # noqa: ANN401  JSON
     """Return a signed question's body."""
     asked = {"amount": 1000, "currency": "usd", **more}
-    thing = {"id": authorization, "object": "issuing.authorization", "card": {"id": card}, "pending_request": asked}
+    thing = {
+        "id": authorization,
+        "object": "issuing.authorization",
+        "card": {"id": card},
+        "pending_request": asked,
+    }
     made = {"id": event, "object": "event", "type": "issuing_authorization.request", "livemode": False}
     return orjson.dumps({**made, "created": int(desk.house.now().timestamp()), "data": {"object": thing}})
 
@@ -106,7 +111,10 @@ async def test_a_strange_card_and_a_posture_are_declined(desk: StripeDesk) -> No
 
 
 async def test_a_live_card_needs_live_spend_of_every_process(desk: StripeDesk) -> None:
-    """M6, M20: LIVE_SPEND=0 anywhere declines; here the card is simulated, so another mode is no card of ours."""
+    """M6, M20: LIVE_SPEND=0 anywhere declines.
+
+    Here the card is simulated, so another mode is no card of ours.
+    """
     purchase = await armed(desk)
     question = Question(
         event_id="evt_live",
@@ -123,12 +131,21 @@ async def test_a_live_card_needs_live_spend_of_every_process(desk: StripeDesk) -
     assert (await desk.ledger.decide_authorization(question, desk.house.now())).code == "wrong_mode"
 
 
-async def test_many_authorizations_at_once_are_answered_in_time_and_never_beyond(desk: StripeDesk, deep: bool) -> None:
+async def test_many_authorizations_at_once_are_answered_in_time_and_never_beyond(
+    desk: StripeDesk,
+    deep: bool,  # noqa: FBT001 -- pytest's fixture
+) -> None:
     """Issue 4: all within two seconds, none approved beyond its purchase."""
     cards = [(await armed(desk, "5.00 USD", f"v{n}.example")).instrument_ref for n in range(8)]
     count = 1_000 if deep else 160
     bodies = [
-        request(desk, cards[n % 8], event=f"evt_l{n}", authorization=f"iauth_{n % 8}_{n % 3}", amount=100 + n % 400)
+        request(
+            desk,
+            cards[n % 8],
+            event=f"evt_l{n}",
+            authorization=f"iauth_{n % 8}_{n % 3}",
+            amount=100 + n % 400,
+        )
         for n in range(count)
     ]
     slots = asyncio.Semaphore(16)
@@ -144,4 +161,4 @@ async def test_many_authorizations_at_once_are_answered_in_time_and_never_beyond
     assert any(approved for _, approved, _ in answers)
     for purchase in (await desk.ledger.purchases(limit=100)).items:
         assert purchase.authorized <= purchase.approved
-    assert ACCOUNT == desk.ledger.account_id
+    assert desk.ledger.account_id == ACCOUNT

@@ -73,8 +73,13 @@ def binds(path: tuple[str, ...]) -> bool:
     return False
 
 
-async def test_of_every_field_changed_only_those_that_bind_nothing_book_revenue(rig: Rig, tmp_path: Path) -> None:
-    """Issue 5: a valid signature over other facts is no payment; a field that names nothing changes nothing."""
+async def test_of_every_field_changed_only_those_that_bind_nothing_book_revenue(
+    rig: Rig, tmp_path: Path
+) -> None:
+    """Issue 5: a valid signature over other facts is no payment.
+
+    A field that names nothing changes nothing.
+    """
     _, session = await rig.checkout()
     await rig.pay(session)
     event = events(rig, "checkout.session.completed")[0]
@@ -100,7 +105,9 @@ async def _undo(rig: Rig) -> None:
 
     def work(tx: Any) -> None:  # noqa: ANN401  a transaction
         connection = tx.connection
-        triggers = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").all()
+        triggers = connection.exec_driver_sql(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+        ).all()
         for name, _ in triggers:
             connection.exec_driver_sql(f"DROP TRIGGER {name}")
         for table in tables:
@@ -225,7 +232,11 @@ async def test_a_worker_that_believes_its_events_would_be_caught(rig: Rig, tmp_p
         """Books what events say."""
 
         async def _fetch(self, ref: str) -> Shown:
-            carried = [row["data"]["object"] for row in rig.sim.world.all("event") if row["data"]["object"]["id"] == ref]
+            carried = [
+                row["data"]["object"]
+                for row in rig.sim.world.all("event")
+                if row["data"]["object"]["id"] == ref
+            ]
             honest = await super()._fetch(ref)
             return structs.replace(honest, data=random.Random(1).choice(carried))
 

@@ -17,15 +17,16 @@ from litestar import Litestar
 from msgspec import structs
 
 from ledger.making import make_ledger
+from ledger.offers import OfferSet
 from ledger.records import CallRecord, CallState, ReviewState, Role
 from ledger.records_crm import Lead
 from plugins.hookspecs import PluginContext
 from plugins.payments.keys import read_keys
 from plugins.payments.offers import ensure_offer
-from plugins.payments.simulator.delivery import AppDeliver
 from plugins.payments.simulator.simulator import Simulator
 from plugins.payments.stripe_api import StripeApi
 from policy.money import Money
+from tests.webhooks.rig import delivery
 from tool_server.bootstrap import House, Wiring, bootstrap, judge_of
 from tool_server.envelope import CallMeta, CallResult, Principal
 from tool_server.ids import id_maker
@@ -33,7 +34,6 @@ from tool_server.settings import Settings
 from webhooks.signatures import simulated_secrets
 from webhooks.stripe_events import StripeDeps, stripe_routes
 from webhooks.worker import WebhookWorker
-from ledger.offers import OfferSet
 
 ACCOUNT = "acc_test"
 BASE = "http://127.0.0.1:9998"  # Where the plugin believes the simulator to be; respx answers there.
@@ -52,9 +52,15 @@ approvals:
 rules:
   - {{id: write, match: {{kind: [read, draft, withdraw, earn]}}, effect: allow}}
   - {{id: small, match: {{kind: [spend, provision], amount: {{up_to: "50.00 USD"}}}}, effect: allow}}
-  - {{id: large, match: {{kind: [spend, provision], amount: {{above: "50.00 USD"}}}}, effect: require_approval, approval: desk}}
+  - {{id: large, match: {{kind: [spend, provision], amount: {{above: "50.00 USD"}}}}, effect:
+  require_approval, approval: desk}}
   - {{id: refunds, match: {{kind: human_only}}, effect: require_approval, approval: desk}}
 """
+
+
+def data(result: CallResult) -> Any:
+    """Give what a result says, as plain JSON values."""
+    return result.structured()["data"]
 
 
 class StripeDesk:
@@ -114,7 +120,7 @@ class StripeDesk:
         """Sell the snapshot, let it be paid, and give the order."""
         result = await self.call("stripe_create_checkout", deal_id=self.deal_id, offer="snapshot")
         assert result.envelope.status == "succeeded", result.text
-        await self.pay(str(result.envelope.data["url"]))
+        await self.pay(data(result)["url"])
         await self.work()
         return (await self.ledger.orders()).items[0]
 
@@ -124,7 +130,7 @@ async def desk_on(
     folder: Path, db: str = "", *, wiring: Wiring | None = None, policy: str = POLICY
 ) -> AsyncIterator[StripeDesk]:
     """Open a house on a new database and a new simulator."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 -- a test's own folder
     sim = Simulator(7, time.time)
     given = {
         "cardholder": await _cardholder(sim),
@@ -200,7 +206,7 @@ async def _connected(house: House, sim: Simulator) -> AsyncIterator[StripeDesk]:
         live_spend=house.live_spend,
     )
     app = Litestar(stripe_routes(deps), openapi_config=None, logging_config=None)
-    sim.hooks._deliver = AppDeliver(app)  # noqa: SLF001  the app needs the simulator's secrets first
+    sim.hooks._deliver = delivery(app)  # noqa: SLF001  the app needs the simulator's secrets first
     worker = WebhookWorker(deps, house.registry.providers["stripe"])
     transport = httpx.ASGITransport(app=sim.app())
     async with httpx.AsyncClient(transport=transport, base_url=BASE) as web:

@@ -80,7 +80,9 @@ async def test_each_way_to_fail_has_one_meaning(
 
 
 @pytest.mark.parametrize("fault", ["lost_after_commit", "html_502", "reset"])
-async def test_after_a_lost_answer_the_same_key_makes_one_object(sim: Simulator, api: StripeApi, fault: str) -> None:
+async def test_after_a_lost_answer_the_same_key_makes_one_object(
+    sim: Simulator, api: StripeApi, fault: str
+) -> None:
     """M2: the provider's stored answer is the answer, and it says that it is one."""
     sim.faults.add(Fault(fault, match="POST /v1/products", after_commit=fault != "lost_after_commit"))
     assert (await create(api)).outcome is Outcome.UNKNOWN

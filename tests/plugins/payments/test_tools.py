@@ -1,4 +1,7 @@
-"""Every payment tool through the gate on the simulator: what it does there, and what the ledger makes of it."""
+"""Every payment tool through the gate on the simulator.
+
+What it does there, and what the ledger makes of it.
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +17,7 @@ from ledger.schema import earnings
 from ledger.schema_revenue import purchases
 from plugins.payments.simulator.faults import Fault
 from policy.language import Posture
-from tests.plugins.payments.desk import ACCOUNT, StripeDesk, desk_on
+from tests.plugins.payments.desk import ACCOUNT, StripeDesk, data, desk_on
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -42,19 +45,21 @@ async def test_a_checkout_is_sold_paid_and_becomes_an_order_with_work(desk: Stri
     assert (await desk.ledger.deal(desk.deal_id)).stage == "won"
     assert order.lead_id == desk.lead_id
     run = await desk.call("run_get", run_id=order.run_id)
-    assert run.envelope.data["run"]["earned"] == ["0.67 USD"]
+    assert data(run)["run"]["earned"] == ["0.67 USD"]
     listed = await desk.call("stripe_payments")
-    assert listed.envelope.data["payments"][0]["order_id"] == order.order_id
+    assert data(listed)["payments"][0]["order_id"] == order.order_id
 
 
 async def test_a_payment_link_is_paid_and_then_closed(desk: StripeDesk) -> None:
     """Each payment of a link is a session of its own (M23)."""
-    made = await desk.call("stripe_create_payment_link", deal_id=desk.deal_id, offer="snapshot", most_payments=3)
-    visit = await desk.web.get(str(made.envelope.data["url"]).removeprefix(desk.sim.world.settings.base_url))
+    made = await desk.call(
+        "stripe_create_payment_link", deal_id=desk.deal_id, offer="snapshot", most_payments=3
+    )
+    visit = await desk.web.get(str(data(made)["url"]).removeprefix(desk.sim.world.settings.base_url))
     await desk.pay(visit.headers["location"])
     await desk.work()
     assert len((await desk.ledger.orders()).items) == 1
-    closed = await desk.call("stripe_close_offer", sale_id=made.envelope.data["link_id"])
+    closed = await desk.call("stripe_close_offer", sale_id=data(made)["link_id"])
     assert closed.envelope.status == "succeeded", closed.text
     assert effects(desk, "payment_link")[0]["status"] == "inactive"
 
@@ -77,10 +82,14 @@ async def test_a_card_is_armed_authorized_once_and_captured(desk: StripeDesk) ->
     purchase = await desk.ledger.purchase(done.envelope.call_id or "")
     assert (purchase.state, str(purchase.approved)) == ("armed", "11.06 USD")
     assert await _used(desk, "account-month") == (0, 1106)
-    first = await desk.web.post(f"/cards/{purchase.instrument_ref}", data={"merchant": "porkbun", "amount": "11.06", "hold": "1"})
+    first = await desk.web.post(
+        f"/cards/{purchase.instrument_ref}", data={"merchant": "porkbun", "amount": "11.06", "hold": "1"}
+    )
     assert first.status_code == 200, first.text
     assert (await desk.ledger.purchase(purchase.purchase_id)).state == "authorized"
-    second = await desk.web.post(f"/cards/{purchase.instrument_ref}", data={"merchant": "other", "amount": "0.01"})
+    second = await desk.web.post(
+        f"/cards/{purchase.instrument_ref}", data={"merchant": "other", "amount": "0.01"}
+    )
     assert second.status_code == 402
     await _capture(desk, effects(desk, "authorization")[0]["id"])
     await desk.work()
@@ -93,7 +102,9 @@ async def test_a_partial_capture_posts_its_part_and_the_rest_stays_committed(des
     """M19; and what is taken beyond the approval is an overrun that closes the provider (M13)."""
     done = await _purchase(desk, "10.00 USD")
     purchase = await desk.ledger.purchase(done.envelope.call_id or "")
-    await desk.web.post(f"/cards/{purchase.instrument_ref}", data={"merchant": "m", "amount": "10.00", "hold": "1"})
+    await desk.web.post(
+        f"/cards/{purchase.instrument_ref}", data={"merchant": "m", "amount": "10.00", "hold": "1"}
+    )
     await _capture(desk, effects(desk, "authorization")[0]["id"], 400)
     await desk.work()
     assert await _used(desk, "account-month") == (400, 600)
@@ -131,7 +142,10 @@ async def test_a_cancelled_purchase_stays_committed_until_a_month_has_passed(des
     assert await _used(desk, "account-month") == (0, 1000)
     assert await desk.ledger.close_purchases(desk.house.now()) == 0
     closed = await desk.ledger.close_purchase(
-        purchase.purchase_id, by=desk.owner, evidence="the vendor confirmed it took nothing", at=desk.house.now()
+        purchase.purchase_id,
+        by=desk.owner,
+        evidence="the vendor confirmed it took nothing",
+        at=desk.house.now(),
     )
     assert closed.state == "closed_unused"
     assert await _used(desk, "account-month") == (0, 0)
@@ -139,7 +153,9 @@ async def test_a_cancelled_purchase_stays_committed_until_a_month_has_passed(des
 
 async def test_an_invoice_is_committed_then_posted_and_a_return_is_a_credit(desk: StripeDesk) -> None:
     """M22; a credit restores no room unless a cap says so (M14)."""
-    paid = await desk.call("pay_vendor", recipient="acme", invoice="R1", purpose="hosting", amount="20.00 USD")
+    paid = await desk.call(
+        "pay_vendor", recipient="acme", invoice="R1", purpose="hosting", amount="20.00 USD"
+    )
     assert paid.envelope.status == "succeeded", paid.text
     purchase = await desk.ledger.purchase(paid.envelope.call_id or "")
     assert await _used(desk, "account-month") == (0, 2000)
@@ -155,7 +171,9 @@ async def test_an_invoice_is_committed_then_posted_and_a_return_is_a_credit(desk
 
 async def test_a_payment_stopped_while_it_is_processing_is_voided(desk: StripeDesk) -> None:
     """M22: canceled gives the room back."""
-    paid = await desk.call("pay_vendor", recipient="acme", invoice="R2", purpose="hosting", amount="20.00 USD")
+    paid = await desk.call(
+        "pay_vendor", recipient="acme", invoice="R2", purpose="hosting", amount="20.00 USD"
+    )
     purchase = await desk.ledger.purchase(paid.envelope.call_id or "")
     await desk.call("cancel_purchase", purchase_id=purchase.purchase_id)
     await desk.work()
@@ -166,7 +184,9 @@ async def test_a_payment_stopped_while_it_is_processing_is_voided(desk: StripeDe
 async def test_a_refund_needs_a_person_and_then_holds_the_order(desk: StripeDesk) -> None:
     """M29; the webhook books it as any refund, and the work on it waits."""
     order = await desk.sold()
-    asked = await desk.call("refund_payment", order_id=order.order_id, amount="0.40 USD", why="half of it was late")
+    asked = await desk.call(
+        "refund_payment", order_id=order.order_id, amount="0.40 USD", why="half of it was late"
+    )
     assert asked.envelope.status == "pending_approval"
     assert effects(desk, "refund") == []
     await desk.approve(asked)
@@ -176,7 +196,9 @@ async def test_a_refund_needs_a_person_and_then_holds_the_order(desk: StripeDesk
     assert (after.state, after.on_hold) == ("partially_refunded", True)
     refused = await desk.call("run_submit_plan", run_id=order.run_id, title="Plan", text="What we shall do.")
     assert refused.envelope.status == "invalid"
-    more = await desk.call("refund_payment", order_id=order.order_id, amount="0.61 USD", why="more than is left")
+    more = await desk.call(
+        "refund_payment", order_id=order.order_id, amount="0.61 USD", why="more than is left"
+    )
     assert more.envelope.status == "invalid"
 
 
@@ -188,7 +210,7 @@ async def test_a_dispute_is_listed_and_its_answer_needs_a_person(desk: StripeDes
     await desk.work()
     assert (await desk.ledger.order(order.order_id)).state == "disputed"
     listed = await desk.call("stripe_disputes")
-    dispute_id = listed.envelope.data["disputes"][0]["dispute_id"]
+    dispute_id = data(listed)["disputes"][0]["dispute_id"]
     answer = await desk.call("answer_dispute", dispute_id=dispute_id, text="The buyer received the snapshot.")
     assert answer.envelope.status == "pending_approval"
     await desk.approve(answer)
@@ -219,12 +241,16 @@ async def test_the_ledger_verifies_after_everything_that_money_can_do(tmp_path: 
     """What the log says of orders, revenue, events, purchases and usage is what the tables hold."""
     async with desk_on(tmp_path) as desk:
         order = await desk.sold()
-        asked = await desk.call("refund_payment", order_id=order.order_id, amount="0.40 USD", why="it was late")
+        asked = await desk.call(
+            "refund_payment", order_id=order.order_id, amount="0.40 USD", why="it was late"
+        )
         await desk.approve(asked)
         await desk.until(asked, CallState.SUCCEEDED)
         done = await _purchase(desk, "10.00 USD")
         purchase = await desk.ledger.purchase(done.envelope.call_id or "")
-        await desk.web.post(f"/cards/{purchase.instrument_ref}", data={"merchant": "m", "amount": "10.00", "hold": "1"})
+        await desk.web.post(
+            f"/cards/{purchase.instrument_ref}", data={"merchant": "m", "amount": "10.00", "hold": "1"}
+        )
         await _capture(desk, effects(desk, "authorization")[0]["id"], 400)
         await desk.work()
 
@@ -237,6 +263,7 @@ async def test_the_ledger_verifies_after_everything_that_money_can_do(tmp_path: 
 
 
 # --- parts -----------------------------------------------------------------------------------------------
+
 
 async def _purchase(desk: StripeDesk, amount: str) -> Any:  # noqa: ANN401  a CallResult
     done = await desk.call(

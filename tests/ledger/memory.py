@@ -41,7 +41,7 @@ START: Final = from_us(1_763_600_000 * SECOND)
 _LAWS: dict[PlainPolicy, Law] = {}
 
 
-class Disagreed(AssertionError):
+class Disagreed(AssertionError):  # noqa: N818 -- what was met
     """The ledger did what the rules of money do not say."""
 
 
@@ -81,16 +81,16 @@ class Memory:
     def agent(self, name: str, project: str, *, active: bool = True) -> None:
         """Set an agent."""
         found = AgentRecord(
-            agent_id=name, name=name, account_id=ACCOUNT, project=project, kits=(), run_id=None, expires_at=None,
-            owner="maker", strict_errors=False, active=active, created_at=START,
+            agent_id=name, name=name, account_id=ACCOUNT, project=project, kits=(), run_id=None,
+            expires_at=None, owner="maker", strict_errors=False, active=active, created_at=START,
         )  # fmt: skip
         self._house(agents={**self.world.house.agents, name: found})
 
     def operator(self, name: str, role: str, *, active: bool = True) -> None:
         """Set an operator."""
         found = OperatorRecord(
-            operator_id=name, name=name, account_id=ACCOUNT, role=Role(role), active=active, has_password=True,
-            created_at=START,
+            operator_id=name, name=name, account_id=ACCOUNT, role=Role(role), active=active,
+            has_password=True, created_at=START,
         )  # fmt: skip
         self._house(operators={**self.world.house.operators, name: found})
 
@@ -124,7 +124,9 @@ class Memory:
         found = self._hot(
             Claim(
                 call_id=call_id, at=from_us(at), holder="here", lease_s=lease / SECOND,
-                process=self._process(instance, self.world.calls[call_id].mode), expect=lambda _call, _records: None, purpose=purpose,
+                process=self._process(instance, self.world.calls[call_id].mode),
+                expect=lambda _call, _records: None,
+                purpose=purpose,
             )
         )  # fmt: skip
         if isinstance(found, Claimed):
@@ -217,8 +219,9 @@ class Memory:
         if (world.new_calls or world.dirty_calls) and not world.drafts and command != "sweep":
             raise Disagreed("a call changed and the log says nothing")
         for written in (
-            world.new_calls, world.dirty_calls, world.new_attempts, world.dirty_attempts, world.new_reservations,
-            world.dirty_reservations, world.new_usage, world.moved_usage, world.new_approvals, world.dirty_approvals,
+            world.new_calls, world.dirty_calls, world.new_attempts, world.dirty_attempts,
+            world.new_reservations, world.dirty_reservations, world.new_usage, world.moved_usage,
+            world.new_approvals, world.dirty_approvals,
             world.new_verdicts, world.dirty_verdicts, world.new_keys, world.new_payees, world.other_rows,
             world.drafts, world.effects,
         ):  # fmt: skip

@@ -72,14 +72,16 @@ class PlainPolicy:
             if self.sum_above is None
             else (
                 '  - {id: many, match: {kind: [spend, provision], sum_above: {amount: "'
-                f'{_money(self.sum_above)} USD", per: project, window: 24h}}}}, effect: require_approval, approval: boss}}\n'
+                f'{_money(self.sum_above)} USD", per: project, window: 24h}}}},'
+                " effect: require_approval, approval: boss}\n"
             )
         )
         return (
             f"version: 1\ntimezone: {ZONE}\n"
             f'limits: {{open_requests: {self.open_requests}, held_share: "{self.held_share}%"}}\n'
             f"caps:\n{caps}approvals:\n"
-            f"  - {{id: desk, who: [role:approver], quorum: {self.quorum}, expires_in: 24h, run_within: 1h}}\n"
+            f"  - {{id: desk, who: [role:approver], quorum: {self.quorum},"
+            " expires_in: 24h, run_within: 1h}\n"
             "  - {id: boss, who: [role:owner], quorum: 1, expires_in: 6h, run_within: 30m}\n"
             "rules:\n"
             "  - {id: all, match: {kind: [draft, earn, spend, provision]}, effect: allow}\n"

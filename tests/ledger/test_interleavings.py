@@ -65,7 +65,7 @@ def policies(count: int = 48) -> list[PlainPolicy]:
                 quorum=dice.choice((1, 2)),
                 open_requests=dice.choice((2, 20)),
                 held_share=dice.choice((25, 100)),
-            )  # fmt: skip
+            )
         )
     return out
 
@@ -127,7 +127,8 @@ class History:
         call = PlainCall(
             call_id=f"call-{self.number}", ordinal=self.memory.world.next_ordinal, agent=agent,
             project=AGENTS[agent], run=run, kind=kind, tool=dice.choice(("buy", "pay")),
-            amount=dice.choice(AMOUNTS) if money else None, currency=dice.choice(("USD", "USD", "EUR")) if money else None,
+            amount=dice.choice(AMOUNTS) if money else None,
+            currency=dice.choice(("USD", "USD", "EUR")) if money else None,
             mode=dice.choice(("simulated", "simulated", "test")), payee=dice.choice(PAYEES[:2] * 4 + PAYEES),
             key=f"key-{intention}" if keyed else None, fingerprint=f"intention-{intention}",
             op_hash=f"op-{self.number}", at=self.at, local=kind == "draft",

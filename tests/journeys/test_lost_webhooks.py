@@ -24,7 +24,7 @@ async def test_a_payment_whose_webhooks_are_dropped_is_found_by_the_reconciler(f
     until = time.monotonic() + 20
     while not (orders := (await front.ledger.orders()).items):
         assert time.monotonic() < until, "nothing was found"
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # The worker finds it by itself; nothing tells us when.
     assert len(orders) == 1
     assert (await front.ledger.deal(deal.deal_id)).stage is DealStage.WON
     sources = {event.source for event in (await front.ledger.webhook_events(limit=100)).items}

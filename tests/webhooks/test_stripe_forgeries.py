@@ -63,7 +63,7 @@ async def post(
     async def receive() -> Any:  # noqa: ANN401  an ASGI message
         nonlocal read
         if read >= len(chunks):
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()  # Nothing more ever comes.  # A sender that never goes on.
         read += 1
         return {"type": "http.request", "body": chunks[read - 1], "more_body": read < len(chunks)}
 
@@ -195,7 +195,7 @@ async def test_a_body_that_never_ends_is_cut() -> None:
         async def stream(self) -> AsyncIterator[bytes]:
             """Give one part and then nothing."""
             yield b"{"
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()  # Nothing more ever comes.  # A sender that never goes on.
 
     from webhooks.bodies import BodyRefusedError, raw_body
 

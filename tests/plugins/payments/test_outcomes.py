@@ -101,10 +101,18 @@ async def test_a_key_with_other_parameters_is_for_a_person(sim: Simulator, api: 
 
 async def test_a_request_that_is_still_under_way_is_not_over(sim: Simulator, api: StripeApi) -> None:
     """409: the first attempt may yet succeed."""
+    under_way, over = asyncio.Event(), asyncio.Event()
+
+    async def held(_seconds: float) -> None:
+        under_way.set()
+        await over.wait()
+
+    sim._api._sleep = held  # noqa: SLF001  the simulator's own latency, ended by hand
     sim.faults.add(Fault("latency", match="POST /v1/products", seconds=0.3))
     first = asyncio.create_task(create(api))
-    await asyncio.sleep(0.1)  # The simulator's own latency is what is waited for.
+    await under_way.wait()
     second = await create(api)
+    over.set()
     assert second.outcome is Outcome.UNKNOWN
     assert (await first).outcome is Outcome.SUCCEEDED
 

@@ -102,8 +102,6 @@ class World:
     def _plausible(self, name: str, about: dict[str, Any]) -> Any:  # noqa: ANN401 -- any JSON value
         if name in self.ids:
             return self.ids[name]
-        if name == "idempotency_key":
-            return "key-1"
         if "enum" in about:
             return about["enum"][0]
         kinds = {"integer": about.get("minimum", 1), "boolean": True, "array": [], "number": 1}
@@ -118,13 +116,19 @@ async def test_nothing_an_agent_can_call_decides_what_people_and_payments_decide
     tools = front.house.registry.tools
     assert len(tools) >= 18
     said: dict[str, Counter[str]] = {}
-    for name, loaded in sorted(tools.items()):
+    first: dict[str, str] = {}
+    # Selling first: a deal that another tool has lost sells nothing any more.
+    for name in sorted(tools, key=lambda name: (not name.startswith("stripe_"), name)):
+        loaded = tools[name]
         said[name] = Counter()
         for arguments in world.attempts(dict(loaded.info.arguments)):
+            if loaded.key_required:
+                arguments.setdefault("idempotency_key", f"key-{said[name].total()}")
             answer = await front.call("rogue", name, arguments)
             said[name][answer.envelope.status] += 1
+            first.setdefault(name, answer.text)
         await world.unmoved()
     assert sum(each.total() for each in said.values()) > 1_000
     # Had the tools refused everything, nothing would have been tried.
     for name in REALLY_DONE:
-        assert said[name]["succeeded"] >= 1, (name, said[name])
+        assert said[name]["succeeded"] >= 1, (name, said[name], first[name])

@@ -2,15 +2,19 @@
 order.
 """
 
+import asyncio
 import random
 from pathlib import Path
 from typing import Any
 
 import orjson
+from msgspec import structs
 
+from ledger.ledger import open_ledger
 from plugins.payments.simulator.webhooks import sign
 from tests.webhooks.histories import Story, balance, digest
-from tests.webhooks.rig import URL, Rig, delivery, mirrored, rig_on, secret_of
+from tests.webhooks.rig import URL, Rig, delivery, judge, mirrored, rig_on, secret_of
+from webhooks.worker import WebhookWorker
 
 STEPS = 16
 SEEDS = (1, 2)
@@ -126,3 +130,25 @@ async def test_postgres_ends_in_the_same_state(tmp_path: Path, postgres_url: str
     ):
         await played(rig, 3, [Disorder(other, 33)])
         await compared(rig)
+
+
+async def test_two_workers_and_two_processes_make_one_order(tmp_path: Path, postgres_url: str) -> None:
+    """Whoever applies an event first has done it; the other finds it done."""
+    async with rig_on(f"sqlite:///{tmp_path}/once.db", seed=5) as rig, mirrored(rig, postgres_url, 5) as one:
+        url, count = postgres_url, iter(range(10**6, 10**9))
+        second = await open_ledger(
+            url, judge=judge(), clock=rig.clock, ids=lambda prefix: f"{prefix}_other{next(count)}"
+        )
+        async with second:
+            deps = structs.replace(one.deps, ledger=second)
+            workers = [one.worker, WebhookWorker(one.deps, rig.provider), WebhookWorker(deps, rig.provider)]
+            sessions = [(await rig.checkout())[1] for _ in range(6)]
+            for session in sessions:
+                await rig.pay(session)
+            for event in rig.sim.world.all("event"):
+                await deliver(one, event)
+            for _ in range(4):
+                await asyncio.gather(*(worker.work_due() for worker in workers))
+            await rig.work()
+            assert len((await one.ledger.orders()).items) == len(sessions)
+            assert await digest(one) == await digest(rig)

@@ -8,8 +8,10 @@ from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy import update
 
 from ledger.authorizations import Question
+from ledger.schema_revenue import purchases
 from plugins.payments.simulator.delivery import AppDeliver
 from plugins.payments.simulator.webhooks import sign
 from policy.language import Mode, Posture
@@ -111,24 +113,35 @@ async def test_a_strange_card_and_a_posture_are_declined(desk: StripeDesk) -> No
 
 
 async def test_a_live_card_needs_live_spend_of_every_process(desk: StripeDesk) -> None:
-    """M6, M20: LIVE_SPEND=0 anywhere declines.
-
-    Here the card is simulated, so another mode is no card of ours.
-    """
+    """M6, M20: LIVE_SPEND=0 anywhere declines, and a card of another mode than its question's is none of ours."""
     purchase = await armed(desk)
-    question = Question(
-        event_id="evt_live",
-        authorization_id="iauth_live",
-        instrument_ref=purchase.instrument_ref,
-        provider="stripe",
-        provider_account=None,
-        mode=Mode.LIVE,
-        amount_minor=1,
-        currency="USD",
-        merchant="m",
-        live_spend=False,
-    )
-    assert (await desk.ledger.decide_authorization(question, desk.house.now())).code == "wrong_mode"
+
+    async def asked(event: str, *, mode: Mode, live_spend: bool) -> str:
+        question = Question(
+            event_id=event,
+            authorization_id="iauth_live",
+            instrument_ref=purchase.instrument_ref,
+            provider="stripe",
+            provider_account=None,
+            mode=mode,
+            amount_minor=1,
+            currency="USD",
+            merchant="m",
+            live_spend=live_spend,
+        )
+        return (await desk.ledger.decide_authorization(question, desk.house.now())).code
+
+    def goes_live(tx: Any) -> None:  # noqa: ANN401  a transaction
+        tx.connection.execute(update(purchases).values(mode="live"))
+
+    assert await asked("evt_1", mode=Mode.LIVE, live_spend=True) == "wrong_mode"
+    await desk.ledger._core.plain("test", goes_live)  # noqa: SLF001  no test has a live key
+    assert await asked("evt_2", mode=Mode.LIVE, live_spend=False) == "live_spend_off"
+    now = desk.house.now()
+    await desk.ledger.heartbeat("other", live_spend=False, policy_sha256=None, at=now)
+    assert await asked("evt_3", mode=Mode.LIVE, live_spend=True) == "live_spend_off"
+    wanted = await desk.ledger.instruments_to_switch(live_spend=True, at=now)
+    assert wanted == ((purchase.instrument_ref, False),)
 
 
 async def test_many_authorizations_at_once_are_answered_in_time_and_never_beyond(

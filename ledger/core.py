@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import statements as sql
 from ledger.batch import HotJob, Machine, RareJob
@@ -47,6 +46,18 @@ class Wakes:
                 loop.call_soon_threadsafe(event.set)
 
 
+class Readers(Protocol):
+    """Connections that only read: threads on SQLite, coroutines on PostgreSQL."""
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Run one function on one of them, at one instant of the ledger."""
+        ...
+
+    async def dispose(self) -> None:
+        """Close them."""
+        ...
+
+
 class Core(Struct, frozen=True, kw_only=True):
     """One account's ledger, opened."""
 
@@ -54,7 +65,7 @@ class Core(Struct, frozen=True, kw_only=True):
     url: str
     writer: Writer
     machine: Machine
-    readers: AsyncEngine
+    readers: Readers
     clock: Callable[[], datetime]
     wakes: Wakes
 
@@ -92,8 +103,7 @@ class Core(Struct, frozen=True, kw_only=True):
         def run(connection: Connection) -> T:
             return work(Tx(connection))
 
-        async with self.readers.connect() as connection:
-            return await connection.run_sync(run)
+        return await self.readers.run(run)
 
     async def read_world(self, work: Callable[[Tx, World], T]) -> T:
         """Run one function on a reader with a World that is never written."""

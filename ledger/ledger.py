@@ -19,15 +19,14 @@ from typing import Any, Self, TypeVar
 import msgspec
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import changes, queries, schema_state
 from ledger.admission import NO_POLICY
 from ledger.batch import Machine
 from ledger.commands import Admission, Admitted, Claim, Claimed, NotClaimed, ProcessFacts, Settled, Settlement
-from ledger.core import Core, Wakes
-from ledger.engines.postgres import postgres_engine
-from ledger.engines.sqlite import FileLock, reading_engine, writing_engine
+from ledger.core import Core, Readers, Wakes
+from ledger.engines.postgres import AsyncReaders, postgres_engine
+from ledger.engines.sqlite import FileLock, ThreadReaders, writing_engine
 from ledger.engines.tx import Tx
 from ledger.flush import Sinks
 from ledger.gather import gather
@@ -55,11 +54,10 @@ PREVIEWED = "preview"  # The call id of a question that becomes no call.
 class Ledger(CallSide, PeopleSide, HouseSide, ReadSide, AuditSide, RevenueSide, CrmSide, LoopSide):
     """One account's ledger."""
 
-    def __init__(self, core: Core, *, lock: FileLock | None, engines: tuple[AsyncEngine, ...]) -> None:
+    def __init__(self, core: Core, *, lock: FileLock | None) -> None:
         ReadSide.__init__(self, core)
         RevenueSide.__init__(self, core)
         self._lock = lock
-        self._engines = engines
 
     @property
     def account_id(self) -> str:
@@ -78,8 +76,7 @@ class Ledger(CallSide, PeopleSide, HouseSide, ReadSide, AuditSide, RevenueSide, 
         """Finish what is queued, then let go of the database."""
         await self.read_log.close()
         await self._core.writer.close()
-        for engine in self._engines:
-            await engine.dispose()
+        await self._core.readers.dispose()
         if self._lock is not None:
             self._lock.release()
 
@@ -163,23 +160,22 @@ async def open_ledger(
         except BaseException:
             lock.release()
             raise
-        readers = reading_engine(path)
-        engines: tuple[AsyncEngine, ...] = (readers,)
+        readers: Readers = ThreadReaders(path)
     else:
         lock = None
-        readers = postgres_engine(url)
+        engine = postgres_engine(url)
         try:
-            async with readers.connect() as connection:
+            async with engine.connect() as connection:
                 account = await connection.run_sync(_ready, account_id)
         except BaseException:
-            await readers.dispose()
+            await engine.dispose()
             raise
-        writer = TaskWriter(readers, machine, committed=wakes.wake, **(options or {}))
-        engines = (readers,)
+        readers = AsyncReaders(engine)
+        writer = TaskWriter(engine, machine, committed=wakes.wake, **(options or {}))
     core = Core(
         account_id=account, url=url, writer=writer, machine=machine, readers=readers, clock=clock, wakes=wakes
     )
-    return Ledger(core, lock=lock, engines=engines)
+    return Ledger(core, lock=lock)
 
 
 def sqlite_path(url: str) -> Path:

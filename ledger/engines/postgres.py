@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from policy.errors import ConfigurationError
+
+T = TypeVar("T")
+
+
+class AsyncReaders:
+    """Readers on an engine of coroutines."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Run one function on a connection of the engine's."""
+        async with self._engine.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def dispose(self) -> None:
+        """Close the connections."""
+        await self._engine.dispose()
 
 
 def postgres_engine(url: str) -> AsyncEngine:

@@ -7,15 +7,16 @@ writer ever checkpoints: `wal_autocheckpoint=0` everywhere, and a checkpoint of 
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ledger.engines.tx import Tx
 from policy.errors import ConfigurationError
@@ -27,6 +28,7 @@ CHECKPOINT_BYTES: Final = 4 * 1024 * 1024  # The size of the WAL at which an idl
 STATEMENTS: Final = (
     1_024  # Kept prepared: each list's length is one of its own, and sqlite3 keeps 128 by itself.
 )
+READERS: Final = 4  # Threads that read at a time; the writer has its own.
 FORCED_BYTES: Final = 64 * 1024 * 1024  # And at which it does so even while commands wait.
 
 _EVERY: Final = (
@@ -101,17 +103,44 @@ def writing_engine(database: Path, connect: Callable[..., Any] | None = None) ->
     return engine
 
 
-def reading_engine(database: Path) -> AsyncEngine:
+class ThreadReaders:
+    """Readers on threads of their own: one hop a read, where a driver of coroutines hops per statement."""
+
+    def __init__(self, database: Path) -> None:
+        self._engine = reading_engine(database)
+        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-read")
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Run one function on a connection that can write nothing, at one instant of the ledger."""
+
+        def read() -> T:
+            with self._engine.connect() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+
+    async def dispose(self) -> None:
+        """Finish what is being read and close the connections."""
+        await asyncio.to_thread(self._threads.shutdown)
+        self._engine.dispose()
+
+
+def reading_engine(database: Path) -> Engine:
     """Return the engine of readers, which can write nothing."""
-    engine = create_async_engine(f"sqlite+aiosqlite:///{database}", pool_size=4, max_overflow=4)
+    options: dict[str, Any] = {"connect_args": {"cached_statements": STATEMENTS}}
+    engine = create_engine(f"sqlite:///{database}", pool_size=READERS, max_overflow=0, **options)
 
-    def prepare(dbapi: Any, _record: object) -> None:  # noqa: ANN401 -- as the driver, the job or the dialect has it
-        cursor = dbapi.cursor()
+    def prepare(dbapi: sqlite3.Connection, _record: object) -> None:
+        dbapi.isolation_level = None  # BEGIN is ours to write.
         for pragma in (*_EVERY, "PRAGMA query_only=1"):
-            cursor.execute(pragma)
-        cursor.close()
+            dbapi.execute(pragma)
 
-    event.listen(engine.sync_engine, "connect", prepare)
+    def begin(connection: Connection) -> None:
+        # One transaction, one instant: without it every statement would see commits made since the last.
+        connection.exec_driver_sql("BEGIN")
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", begin)
     return engine
 
 

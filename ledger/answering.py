@@ -11,7 +11,7 @@ from ledger import approvals, edges
 from ledger.audit.call_kinds import CallApproved, VerdictGiven, VerdictRevoked
 from ledger.claiming import asker_of
 from ledger.commands import Admission, Admitted
-from ledger.records import OperatorRecord, Outcome, Proof, ProofBy, ProofLevel
+from ledger.records import OperatorRecord, Outcome, Proof, ProofBy, ProofLevel, Role
 from ledger.rows import ApprovalRow, CallRow, VerdictRow, approval_record, call_record
 from ledger.settlement import settled_by_us
 from ledger.settling import fail, succeed
@@ -274,6 +274,8 @@ def resolve(
     Raises InvalidArguments for a call that is not unknown or no evidence, TooEarly.
     """
     row = need_call(world, call_id)
+    if not person.active or person.role is Role.VIEWER:
+        raise NotYours(f"{person.name} may look, not say what happened: an approver or an owner does")
     if row.state != "unknown":
         raise InvalidArguments(f"the call is {row.state}: only an unknown one can be resolved")
     if not evidence.strip():
@@ -332,6 +334,9 @@ def edit(
     old = need_call(world, old_call_id)
     if old.op_hash != op_hash:
         raise RecordChanged("this request changed since it was shown; read it again before you edit it")
+    asked = world.approvals.get(old.approval_id or "")
+    if asked is None or not approvals.may_answer(approvals.read_asks(asked.asks), person):
+        raise NotYours(f"{person.name} sits at none of the desks asked")
     at_us = to_us(admission.at)
     replace(world, old, admission.call_id, f"operator:{person.operator_id}", at_us=at_us)
     edited = msgspec.structs.replace(admission, requested_by=person.operator_id, supersedes=old_call_id)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from ledger.records import OperatorRecord, Role
-from ledger.rows import ENCODER, VerdictRow
+from ledger.rows import VerdictRow
 from policy.language import Desk
 from policy.model import Ask
 from policy.money import dec_hook
@@ -29,11 +29,6 @@ class Asker(Struct, frozen=True):
 def read_asks(asks: bytes) -> tuple[Ask, ...]:
     """Return the desks a request asked, as stored."""
     return _ASKS.decode(asks)
-
-
-def write_asks(asks: tuple[Ask, ...]) -> bytes:
-    """Return the bytes a request's desks are stored as."""
-    return ENCODER.encode(asks)
 
 
 def sits_at(desk: Desk, operator: OperatorRecord) -> bool:

@@ -60,10 +60,6 @@ def _success(world: World, command: Settlement, row: CallRow, at_us: int) -> Set
     if actual is not None and row.currency is not None and actual.currency != row.currency:
         said = f"{actual} was taken where {row.currency} was approved"
         return _doubt(world, command, row, "currency_changed", said, at_us=at_us)
-    if row.state == "executing" and command.lease_token != row.lease_token:
-        # Late word of an earlier attempt while another runs: the effect is there, so it is this call's
-        # success.
-        row.lease_token += 1
     minor = None if actual is None else actual.minor_units
     _take_answer(command, row)
     succeed(

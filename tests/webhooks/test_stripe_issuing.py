@@ -113,7 +113,7 @@ async def test_a_strange_card_and_a_posture_are_declined(desk: StripeDesk) -> No
 
 
 async def test_a_live_card_needs_live_spend_of_every_process(desk: StripeDesk) -> None:
-    """M6, M20: LIVE_SPEND=0 anywhere declines, and a card of another mode than its question's is none of ours."""
+    """M6, M20: LIVE_SPEND=0 anywhere declines; a card of another mode than its question is none of ours."""
     purchase = await armed(desk)
 
     async def asked(event: str, *, mode: Mode, live_spend: bool) -> str:

@@ -95,7 +95,9 @@ async def _ensured(offer: str, name: str, price: Money) -> Ensured:
     try:
         return await ensure_offer(api, offer, name, price)
     except stripe.StripeError as error:
-        said = error.user_message or type(error).__name__
-        raise CommandError(f"Stripe would not put the offer on sale: {said}") from None
+        unreachable = isinstance(error, stripe.APIConnectionError)
+        said = "it cannot be reached" if unreachable else " ".join(str(error.user_message or "").split())
+        why = said or type(error).__name__
+        raise CommandError(f"Stripe would not put the offer on sale: {why}") from None
     finally:
         await api.close()

@@ -134,6 +134,8 @@ def set_posture(  # noqa: PLR0913 -- all of them are what it is, by name
 
     Raises PolicyDenied where somebody other than an owner loosens it, or no reason is given for doing so.
     """
+    if scope == "account":
+        scope_key = world.account_id  # It has no other name; a switch under one would stop nobody.
     was = world.house.postures.get((scope, scope_key), Posture.NORMAL)
     if STRICTNESS[posture] < STRICTNESS[was]:
         if not owner:

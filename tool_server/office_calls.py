@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta, Struct, to_builtins
+from msgspec import Meta, Struct, structs, to_builtins
 
 from ledger.reads import CallFilter
 from ledger.records import ApprovalRecord, CallRecord, CallState, OperatorRecord, Outcome, PostureRecord, Role
@@ -155,6 +155,8 @@ async def posture_show(means: Means, _asked: Nothing, _who: OperatorRecord | Non
 
 async def posture_set(means: Means, asked: PostureSet, who: OperatorRecord | None) -> object:
     """Move the switch; what is in flight under it comes back, since no attempt that was sent is stopped."""
+    if asked.scope == "account":
+        asked = structs.replace(asked, key=means.ledger.account_id)
     if not asked.loosens and _is_looser(asked, await means.ledger.postures()):
         return {"loosens": True}
     by = who.name if who is not None else "system:cli"

@@ -202,3 +202,15 @@ async def test_the_socket_is_the_same_office_and_for_this_user_alone(
     assert not socket_path(database).exists()
     assert encode(ask).endswith(b"\n")
     del small
+
+
+async def test_the_switch_for_everything_stops_every_agent(front: Front, small: Desk) -> None:
+    """The account has one name only: a switch under an empty one would stop nobody, and look as if it did."""
+    await front.data("posture.set", posture="no_spend", because="trouble")
+    stopped = await small.buy("2.00 USD")
+    assert stopped.envelope.problem is not None, stopped.text
+    assert stopped.envelope.problem.code == "posture_closed"
+    asked: dict[str, Any] = {"posture": "normal", "because": "all clear"}
+    assert await front.data("posture.set", **asked) == {"loosens": True}
+    await front.data("posture.set", OLGA, **asked, loosens=True)
+    assert (await small.buy("2.00 USD")).envelope.status == "succeeded"

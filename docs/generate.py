@@ -62,7 +62,8 @@ def errors_page() -> str:
     rows = [
         f"| `{kind.code}` | `{kind.status}` | `{kind.retry}` | {_first_line(kind.__doc__)} |"
         for kind in kinds
-        if issubclass(kind, errors.CallRefused | errors.OutcomeUnknown)
+        # Other rooms have refusals for people of their own; which are loaded must not change the page.
+        if kind.__module__ == errors.__name__ and issubclass(kind, errors.CallRefused | errors.OutcomeUnknown)
     ]
     return ERRORS_HEAD + "\n".join(sorted(rows)) + "\n"
 

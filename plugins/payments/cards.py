@@ -215,7 +215,7 @@ class _Buyer:
             code="activation_refused",
             message=f"Stripe would not activate the card, so it was cancelled: {str(refused)[:200]}",
             proof=self._api.proof(cancelled, ProofBy.RESPONSE),
-            identity=await self._api.identity("spend"),
+            identity=self._api.answered_by("spend"),
             stored_answer=True,  # The card itself says it is cancelled, whatever went before.
             provider_ref=reference,
             retry="new_key",
@@ -270,7 +270,7 @@ class _Buyer:
                 "purchase": {"purchase_id": purchase.purchase_id, "state": "armed", "card_last4": last4},
             },
             proof=self._api.proof(card, by),
-            identity=await self._api.identity("spend"),
+            identity=self._api.answered_by("spend"),
             committed=True,
             stored_answer=card.replayed,
             provider_ref=reference,

@@ -269,7 +269,7 @@ class _Carer:
             outcome=Outcome.FAILED if gone else Outcome.SUCCEEDED,
             data={"order_id": args.order_id, "refund": str(answer.data["id"]), "state": status},
             proof=self._api.proof(answer, by),
-            identity=await self._api.identity("earn"),
+            identity=self._api.answered_by("earn"),
             stored_answer=answer.replayed,
             provider_ref=str(answer.data["id"]),
             code="refund_failed" if gone else "",
@@ -315,7 +315,7 @@ class _Carer:
             outcome=Outcome.SUCCEEDED,
             data={"dispute_id": str(answer.data["id"]), "state": str(answer.data.get("status"))},
             proof=self._api.proof(answer, by),
-            identity=await self._api.identity("earn"),
+            identity=self._api.answered_by("earn"),
             stored_answer=answer.replayed,
             provider_ref=str(answer.data["id"]),
         )

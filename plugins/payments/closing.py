@@ -204,7 +204,7 @@ class _Closer:
             outcome=Outcome.SUCCEEDED,
             data=data,
             proof=self._api.proof(answer, ProofBy.RESPONSE),
-            identity=await self._api.identity(purpose),
+            identity=self._api.answered_by(purpose),
             stored_answer=answer.replayed,
             provider_ref=str(answer.data["id"]),
             changes=(change,),

@@ -206,7 +206,7 @@ class _Payer:
                 "purchase": {"purchase_id": purchase.purchase_id, "state": "processing"},
             },
             proof=self._api.proof(answer, by),
-            identity=await self._api.identity("spend"),
+            identity=self._api.answered_by("spend"),
             committed=True,
             stored_answer=answer.replayed,
             provider_ref=reference,

@@ -71,6 +71,14 @@ class StripeApi:
         answer = await self.account(purpose)
         return self.remember(purpose, answer)
 
+    def answered_by(self, purpose: str) -> ProviderIdentity | None:
+        """Return whose the key is as last measured, asking nobody.
+
+        For what was just done: a refusal of the question would pass for a refusal of the deed.
+        """
+        known = self._identities.get(purpose)
+        return None if known is None else known[1]
+
     async def account(self, purpose: str) -> Answer:
         """Return the account of one key as it is now."""
         return await self.ask(self.client(purpose).v1.accounts.retrieve_current_async())

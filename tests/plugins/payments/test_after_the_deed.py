@@ -1,0 +1,107 @@
+"""What a tool still asks once the money is on its way must not decide what became of the money."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+import respx
+
+from ledger.records import CallRecord, CallState, Outcome
+from plugins.hookspecs import PluginContext, Secret
+from plugins.payments.keys import read_keys
+from plugins.payments.payouts import Payouts, PayVendor, Recipient, payout_tool
+from plugins.payments.simulator.faults import Fault
+from plugins.payments.simulator.simulator import Simulator
+from plugins.payments.stripe_api import StripeApi
+from plugins.tool import ExecuteContext
+from policy.language import Kind, Mode
+from policy.money import Money
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+PRICE = Money(2_000, "USD")
+
+
+class Payer:
+    """The payment tool on a simulator that takes longer than a measured account stands for fresh."""
+
+    def __init__(self, sim: Simulator) -> None:
+        self.sim, self.passed_s = sim, 0.0
+        secret = Secret("STRIPE_SPEND_KEY", sim.spend_key)
+        context = PluginContext(
+            name="payments",
+            settings={},
+            secrets={"STRIPE_SPEND_KEY": secret},
+            now=lambda: NOW,
+            new_id=str,
+            api_base="http://127.0.0.1:9996",
+        )
+        self.api = StripeApi(read_keys(context), monotonic=lambda: self.passed_s)
+        recipients = {"acme": Recipient(id=sim.world.recipient, name="Acme Ltd")}
+        payouts = Payouts(financial_account=sim.world.financial_account, recipients=recipients)
+        self.tool = payout_tool(self.api, payouts, lambda: NOW)
+
+    def context(self) -> ExecuteContext:
+        """Give what the gate would give."""
+        return ExecuteContext(
+            call=_call(),
+            records=(),
+            provider_key="call_1",
+            key_step=lambda step: f"call_1:{step}",
+            timeout_s=30.0,
+            guard=self._sends,
+        )
+
+    def _sends(self) -> None:
+        self.passed_s += 61.0
+
+
+@pytest.fixture
+async def payer() -> AsyncIterator[Payer]:
+    """Give the tool."""
+    sim = Simulator(3)
+    with respx.mock(assert_all_called=False) as router:
+        router.route(host="127.0.0.1").mock(side_effect=respx.handlers.ASGIHandler(sim.app()))
+        made = Payer(sim)
+        yield made
+        await made.api.close()
+
+
+@pytest.mark.parametrize("fault", ["rate_limited", "unreachable", "key_rotated"])
+async def test_a_question_refused_after_the_payment_is_no_refused_payment(payer: Payer, fault: str) -> None:
+    """M1, M2: who the key belongs to was asked before; were it asked again, its 429 would say "not sent"."""
+    payer.sim.faults.add(Fault(fault, match="GET /v1/account", skip=1))
+    args = PayVendor(recipient="acme", invoice="R1", purpose="hosting", amount=PRICE)
+    assert payer.tool.execute is not None
+    report = await payer.tool.execute(args, payer.context())
+    assert [row["kind"] for row in payer.sim.effects()].count("outbound_payment") == 1
+    assert report.outcome is Outcome.SUCCEEDED, report
+    assert report.identity is not None
+
+
+def _call() -> CallRecord:
+    return CallRecord(
+        call_id="call_1",
+        account_id="acc_test",
+        project="shop",
+        run_id="run_1",
+        agent="scout",
+        tool="pay_vendor",
+        tool_hash="",
+        kind=Kind.SPEND,
+        operation="vendor_payment",
+        provider="stripe",
+        provider_account="",
+        mode=Mode.SIMULATED,
+        payee="acme",
+        payee_basis=None,
+        amount=PRICE,
+        effect=b"",
+        args=b"",
+        op_hash="",
+        state=CallState.EXECUTING,
+        version=1,
+        admitted_at=NOW,
+        run_by=None,
+        policy_sha256="",
+        decision=b"",
+    )

@@ -130,3 +130,14 @@ async def test_every_answer_carries_the_strict_headers(browser: Browser) -> None
         assert "frame-ancestors 'none'" in headers["content-security-policy"], path
         assert headers["x-content-type-options"] == "nosniff", path
         assert headers["cache-control"] == "no-store", path
+
+
+async def test_guessing_the_present_password_counts_as_well(browser: Browser, desk: Desk) -> None:
+    """A stolen cookie approves no live money; it must not find the password that does either."""
+    await browser.sign_in("olga")
+    await browser.open("/password")
+    wanted = "quiet lantern meadow fox"
+    for number in range(5):
+        wrong = await browser.send("/password", current=f"guess {number}", password=wanted, again=wanted)
+        assert wrong.status_code == 401
+    assert (await desk.house.ledger.login_throttle("operator:olga")).blocked_until_us > 0

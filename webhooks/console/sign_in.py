@@ -138,8 +138,14 @@ class SignIn:
         """Say whether this session may choose a password: by a one-time link, or with the present one."""
         if session.by == "link":
             return True
+        # Guesses count here as they do at the front door: a stolen cookie must not open the way to them.
+        subject = f"operator:{operator.name}"
+        if await self._blocked((subject,)):
+            return False
         found = await self._deps.ledger.password_hash(operator.operator_id)
-        return found is not None and await passwords.matches(current, found[1])
+        right = found is not None and await passwords.matches(current, found[1])
+        await self._deps.ledger.count_login(subject, self._deps.now(), ok=right)
+        return right
 
 
 def _login(wanted: str, problem: str = "", *, status: int = 200) -> Template:

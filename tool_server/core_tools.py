@@ -22,7 +22,7 @@ from policy.money import Money
 from tool_server.books import Books
 from tool_server.core import CoreContext, CoreTool
 from tool_server.envelope import CallResult, Envelope, Principal, answered
-from tool_server.shown import STATUS, decision_shown
+from tool_server.shown import STATUS, decision_shown, with_purchase
 
 MOST_LISTED: Final = 50  # Calls in one answer: about 6,000 characters, below what clients cut.
 LONGEST_WAIT_S: Final = 20  # Above it common clients give up, and a long poll blocks an agent's other calls.
@@ -180,7 +180,7 @@ class CoreTools:
         call = await self._own(args.call_id, context.principal)
         if args.wait_seconds:
             call = await context.gate.watch_change(call, float(args.wait_seconds))
-        return await context.gate.shown(call)
+        return await context.gate.shown(await self._with_purchase(call))
 
     async def _calls_list(self, args: CallsListArguments, context: CoreContext) -> CallResult:
         who = context.principal
@@ -216,6 +216,15 @@ class CoreTools:
             by = f"agent:{context.principal.agent}"
             call = await self._books.ledger.cancel(call.call_id, by=by, at=context.now)
         return await context.gate.shown(call)
+
+    async def _with_purchase(self, call: CallRecord) -> CallRecord:
+        """Return a call with its purchase as it stands now; one that bought nothing stays as it is."""
+        if call.state is not CallState.SUCCEEDED or call.kind is not Kind.SPEND:
+            return call
+        try:
+            return with_purchase(call, await self._books.ledger.purchase(call.call_id))
+        except RecordMissing:
+            return call
 
     async def _own(self, call_id: str, who: Principal) -> CallRecord:
         """Return a call of this agent. Raises RecordMissing, alike for another's call and for none."""

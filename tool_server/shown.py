@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+from msgspec import structs
 
 from ledger.records import ApprovalRecord, CallRecord, CallState
+from ledger.records_revenue import Purchase
 from policy.errors import OutcomeUnknown, refusal
 from policy.model import CapLine, Decision, Kind
 from policy.money import Money, dec_hook
@@ -66,6 +68,17 @@ def shown(
         decision=decision_shown(decoded(call.decision)) if status in {"denied", "pending_approval"} else None,
     )
     return answered(envelope, lead=_lead(call, envelope))
+
+
+def with_purchase(call: CallRecord, purchase: Purchase) -> CallRecord:
+    """Return a call whose result says where its purchase stands now, not how it was armed (M19)."""
+    data = dict(_data(call) or {})
+    before = data.get("purchase")
+    if not isinstance(before, dict) or before.get("state") == purchase.state.value:
+        return call
+    data["purchase"] = {**before, "state": purchase.state.value, "posted": str(purchase.posted)}
+    data["say"] = f"the purchase is {purchase.state.value.replace('_', ' ')}, {purchase.posted} posted"
+    return structs.replace(call, result=msgspec.json.encode(data))
 
 
 def decision_shown(decision: Decision | None) -> DecisionShown | None:

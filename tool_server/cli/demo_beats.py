@@ -148,6 +148,9 @@ async def _complete(story: Story, cast: Cast, call_id: str) -> None:
         return (await cast.operator.open(f"/calls/{call_id}")).text
 
     await story.until("the capture is booked on the purchase", captured, lambda text: "captured" in text)
+    seen = await cast.scout.call("call_status", call_id=call_id)
+    state = seen["data"]["purchase"]["state"]
+    story.held("the agent is told that it is bought, for 11.06 USD", state == "captured", seen)
     second = await complete_with_card(url, merchant="Fonts", amount="11.06")
     story.held("a second payment with the same card is declined", second == 402, second)  # noqa: PLR2004 -- HTTP's own
 

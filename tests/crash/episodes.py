@@ -50,9 +50,11 @@ POLICY: Final = (
     ALLOW_ALL.replace(
         "rules:",
         'caps:\n  - {id: day, per: account, window: day, limit: "90000.00 USD"}\n'
-        "approvals:\n  - {id: desk, who: [role:approver], quorum: 1, expires_in: 7d, run_within: 24h}\nrules:",
+        "approvals:\n"
+        "  - {id: desk, who: [role:approver], quorum: 1, expires_in: 7d, run_within: 24h}\nrules:",
     )
-    + '  - {id: ask, match: {kind: spend, amount: {above: "2.00 USD"}}, effect: require_approval, approval: desk}\n'
+    + '  - {id: ask, match: {kind: spend, amount: {above: "2.00 USD"}},'
+    " effect: require_approval, approval: desk}\n"
 )
 
 
@@ -163,7 +165,7 @@ class Series:
 def _in_fork(work: Callable[[Callable[[str], None]], None], say: int) -> None:
     try:
         work(lambda line: _say(say, line))
-    except BaseException:  # noqa: BLE001 -- whatever it was, the parent must hear of it and this process must end
+    except BaseException:  # noqa: BLE001 -- whatever it was, the parent must hear of it
         _say(say, f"broken {traceback.format_exc()[-1500:]!r}")
         os._exit(1)
     os._exit(0)

@@ -1,7 +1,7 @@
 """A provider that keeps the truth: a process of its own that no crash of the dispatcher touches.
 
-It does what it is told and remembers every effect, in order. With a key it does it once and answers again what it
-answered; without one it does it each time it is asked, as a provider without idempotency does.
+It does what it is told and remembers every effect, in order. With a key it does it once and answers again
+what it answered; without one it does it each time it is asked, as a provider without idempotency does.
 """
 
 from __future__ import annotations

@@ -37,9 +37,9 @@ def episodes(url: str, kills: int, *, seed: int = 0, twin: str = "") -> dict[str
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"])
 def test_no_kill_makes_a_second_effect_or_loses_an_approval(
     engine: str,
-    deep: bool,
+    deep: bool,  # noqa: FBT001 -- a fixture
     tmp_path: Path,
-    request: pytest.FixtureRequest,  # noqa: FBT001 -- a fixture
+    request: pytest.FixtureRequest,
 ) -> None:
     """M1 to M3, M8, M24: whatever instant a process dies at, the provider did each intention once at most."""
     left = int(os.environ.get("BURSAR_SHARE", DEEP if deep else DEFAULT))

@@ -137,7 +137,7 @@ async def test_no_forgery_gets_in_and_each_hears_the_same_words(
     rig: Rig,
     deep: bool,  # noqa: FBT001 -- pytest's fixture
 ) -> None:
-    """Issue 4: empty keys, wrong schemes, repeated instants, other routes' secrets, replays.
+    """Empty keys, wrong schemes, repeated instants, other routes' secrets, replays.
 
     Post-dated ones.
     """

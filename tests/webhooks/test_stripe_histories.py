@@ -109,7 +109,7 @@ async def test_any_order_of_deliveries_ends_in_the_state_of_once_in_order(
     tmp_path: Path,
     deep: bool,  # noqa: FBT001 -- pytest's fixture
 ) -> None:
-    """Issue 4: byte for byte, whatever the network does; and the money agrees with Stripe's own balance."""
+    """Byte for byte, whatever the network does; and the money agrees with Stripe's own balance."""
     delivered = 0
     for seed in DEEP_SEEDS if deep else SEEDS:
         async with (

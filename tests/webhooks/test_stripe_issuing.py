@@ -148,7 +148,7 @@ async def test_many_authorizations_at_once_are_answered_in_time_and_never_beyond
     desk: StripeDesk,
     deep: bool,  # noqa: FBT001 -- pytest's fixture
 ) -> None:
-    """Issue 4: all within two seconds, none approved beyond its purchase."""
+    """All within two seconds, none approved beyond its purchase."""
     cards = [(await armed(desk, "5.00 USD", f"v{n}.example")).instrument_ref for n in range(8)]
     count = 1_000 if deep else 160
     bodies = [

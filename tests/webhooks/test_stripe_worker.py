@@ -76,7 +76,7 @@ def binds(path: tuple[str, ...]) -> bool:
 async def test_of_every_field_changed_only_those_that_bind_nothing_book_revenue(
     rig: Rig, tmp_path: Path
 ) -> None:
-    """Issue 5: a valid signature over other facts is no payment.
+    """A valid signature over other facts is no payment.
 
     A field that names nothing changes nothing.
     """
@@ -191,7 +191,7 @@ async def test_a_provider_that_gives_no_answer_costs_only_time(rig: Rig) -> None
 
 
 async def test_what_was_never_delivered_is_found_by_listing_events(rig: Rig) -> None:
-    """Issue 5's dropped webhook: the reconciler feeds it through the same door."""
+    """The reconciler finds what a webhook lost, and feeds it through the same door."""
     await _sold(rig)
     found = await rig.worker.reconcile()
     await rig.work()

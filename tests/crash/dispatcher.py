@@ -147,7 +147,7 @@ async def alive(shop: Shop, operator: str) -> None:
     try:
         await shop.live(operator)
     except BursarError as refused:
-        shop.say(f"refused {refused.code} {refused.message}")
+        shop.say(f"refused {type(refused).__name__} {refused}")
         raise
     finally:
         await shop.ledger.close()

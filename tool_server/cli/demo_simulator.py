@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -33,7 +34,9 @@ async def simulator(place: Place) -> AsyncIterator[dict[str, Any]]:
         start_new_session=True,  # Ctrl-C is for the demo, which then ends it in order.
     )
     try:
-        yield await _introduction(process)
+        # Its start and our own imports take a second each, and there is more than one core.
+        line, _ = await asyncio.gather(_introduction(process), asyncio.to_thread(_import_the_house))
+        yield line
     finally:
         if process.returncode is None:
             process.terminate()
@@ -42,6 +45,11 @@ async def simulator(place: Place) -> AsyncIterator[dict[str, Any]]:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+def _import_the_house() -> None:
+    for name in ("tool_server.bootstrap", "tool_server.agents", "webhooks.web", "plugins.payments.plugin"):
+        importlib.import_module(name)
 
 
 async def _introduction(process: asyncio.subprocess.Process) -> dict[str, Any]:

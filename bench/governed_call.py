@@ -242,10 +242,11 @@ def serve_fastmcp() -> None:
 
 def serve_bursar() -> None:
     """Serve a whole house: ledger on SQLite FULL, policy, gate, dispatcher, a plugin that answers at once."""
-    asyncio.run(_bursar())
+    asyncio.run(bursar(1))
 
 
-async def _bursar() -> None:
+async def bursar(agents_wanted: int) -> None:
+    """Serve a house with so many agents; print its port and their tokens on one line."""
     from ledger.making import make_ledger
     from ledger.records import Role
     from tool_server.agents import AgentsListener
@@ -274,21 +275,22 @@ async def _bursar() -> None:
     house = await bootstrap(Settings(db=url, policies=Path("policies.yaml")), wiring=wiring)
     owner = await house.ledger.add_operator(name="olga", role=Role.OWNER, by="system:init", at=now)
     await house.ledger.add_project("bench", by=owner.name, at=now)
-    token = mint(TokenKind.AGENT, secrets.token_bytes)
-    await house.ledger.add_agent(
-        name="scout",
-        project="bench",
-        kits=("bench",),
-        token_sha256=token_sha256(token),
-        by=owner.name,
-        at=now,
-    )
+    tokens = [mint(TokenKind.AGENT, secrets.token_bytes) for _ in range(agents_wanted)]
+    for number, token in enumerate(tokens):
+        await house.ledger.add_agent(
+            name=f"scout-{number}",
+            project="bench",
+            kits=("bench",),
+            token_sha256=token_sha256(token),
+            by=owner.name,
+            at=now,
+        )
     free = Limits(calls_at_once=10**9, requests_at_once=10**9, open_per_agent=10**6)
     bind = Bind("127.0.0.1", 0)
     opened = open_socket(bind, "agents")
     agents = AgentsListener(house, names(bind, ""), limits=free)
     async with house.running(), agents.app.running():
-        told = lambda: print("serving", opened.getsockname()[1], token, flush=True)  # noqa: E731 -- one line, said once
+        told = lambda: print("serving", opened.getsockname()[1], *tokens, flush=True)  # noqa: E731 -- one line, said once
         await serve([Listener("agents", agents.app, opened)], asyncio.Event(), on_served=told)
 
 

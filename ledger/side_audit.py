@@ -71,6 +71,12 @@ class AuditSide:
 
         return await self._core.rare("erase_call", work)
 
+    async def close_clone(self, folder: Path, at: datetime) -> bool:
+        """Set `read_only` where another instance's id lies beside the key; return whether it does (M33)."""
+        from ledger.recovering import mark_clone  # It opens ledgers itself, so it cannot be imported before.
+
+        return await self._core.rare("close_clone", lambda tx, world: mark_clone(tx, world, folder, at))
+
     async def rotate_key(self, folder: Path, *, by: str, at: datetime) -> SigningKey:
         """Sign checkpoints with a new key from now on; both keys sign the entry that says so (M35).
 

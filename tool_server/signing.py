@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -70,6 +71,8 @@ class Signer:
         except KeyRefused as error:
             raise ConfigurationError(str(error)) from None
         await self._ledger.check_not_forked(self._folder)
+        if await self._ledger.close_clone(self._folder, datetime.now(UTC)):
+            _log.warning("this database is a clone of another instance's: it is read_only")
 
     async def sign(self) -> None:
         """Sign the log where it grew; where it cannot be trusted any more, say so and give up serving."""

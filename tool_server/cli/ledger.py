@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from tool_server.cli import ledger_verify
+from tool_server.cli import ledger_recover, ledger_verify
 from tool_server.cli.asking import add_as, ask
 from tool_server.cli.command import EXIT_DONE, EXIT_NO, CommandError, print_json
 from tool_server.cli.ledger_files import (
@@ -63,6 +63,14 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_account(export)
     add_database(export)
 
+    recover = commands.add_parser("recover", help="go on after a restored backup: read_only, in a new epoch")
+    recover.add_argument("--because", required=True, metavar="TEXT", help="what happened; the log keeps it")
+    add_account(recover)
+    add_database(recover)
+
+    upgrade = commands.add_parser("upgrade", help="bring the tables forward to this program's revision")
+    add_database(upgrade)
+
     rotate = commands.add_parser("rotate-key", help="sign with a new key from now on; an owner signs for it")
     add_as(rotate)
     erase = commands.add_parser("erase", help="forget what a settled call said; the log still proves it")
@@ -78,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
         "checkpoint": _checkpoint,
         "proof": _proof,
         "export": _export,
+        "recover": ledger_recover.recover,
+        "upgrade": ledger_recover.upgrade,
         "rotate-key": _rotate,
         "erase": _erase,
     }

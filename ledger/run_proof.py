@@ -147,15 +147,12 @@ def _sale(tx: Tx, account: str, run_id: str) -> Iterator[Wanted]:
 
 
 def _deal(tx: Tx, account: str, order: Found) -> Iterator[Wanted]:
-    deal = one(tx, deals, account, deal_id=order["deal_id"])
-    if deal is not None:
+    for deal in some(tx, deals, account, deals.c.deal_id == order["deal_id"]):
         yield "deal", deal["deal_id"], {name: deal[name] for name in ("stage", "lead_id", "agent", "offer")}
-    lead = one(tx, leads, account, lead_id=order["lead_id"]) if order["lead_id"] else None
-    if lead is not None:
+    for lead in some(tx, leads, account, leads.c.lead_id == order["lead_id"]):
         yield "lead", lead["lead_id"], {"origin": lead["origin"], "released": bool(lead["released"])}
         yield from _reviews(tx, account, s.reviews.c.subject_id == lead["lead_id"])
-    checkout = one(tx, checkouts, account, checkout_id=order["checkout_id"])
-    if checkout is not None:
+    for checkout in some(tx, checkouts, account, checkouts.c.checkout_id == order["checkout_id"]):
         same = ("deal_id", "session_ref", "call_id", "state")
         yield "checkout", checkout["checkout_id"], {name: checkout[name] for name in same}
         yield from _call(tx, account, checkout["call_id"], "sold it")
@@ -189,27 +186,22 @@ def _work(tx: Tx, account: str, run_id: str) -> Iterator[Wanted]:
 
 def _call(tx: Tx, account: str, call_id: str, why: str) -> Iterator[Wanted]:
     """Yield a call, the requests it made of people, and what it bought."""
-    row = one(tx, s.tool_calls, account, call_id=call_id)
-    if row is None:
-        return
-    proof = _proof(row) if row["proof_level"] else None
-    yield (
-        "call",
-        call_id,
-        {"belongs": why, "payee": row["payee"], "proof": proof, "similar_to": row["similar_to"]},
-    )
+    for row in some(tx, s.tool_calls, account, s.tool_calls.c.call_id == call_id):
+        proof = _proof(row) if row["proof_level"] else None
+        more = {"payee": row["payee"], "proof": proof, "similar_to": row["similar_to"]}
+        yield "call", call_id, {"belongs": why, **more}
     for request in some(tx, s.approvals, account, s.approvals.c.call_id == call_id):
         verdicts = some(tx, s.verdicts, account, s.verdicts.c.approval_id == request["approval_id"])
         said = [{name: each[name] for name in ("operator", "verdict", "op_hash")} for each in verdicts]
         yield "approval", request["approval_id"], {"call_id": call_id, "verdicts": said}
-    purchase = one(tx, purchases, account, call_id=call_id)
-    if purchase is None:
-        return
-    same = ("call_id", "instrument", "instrument_ref", "payee", "last4", "refunded_minor")
-    yield "purchase", purchase["purchase_id"], {name: purchase[name] for name in same}
-    asked = authorization_requests.c.purchase_id == purchase["purchase_id"]
-    for question in some(tx, authorization_requests, account, asked):
-        yield "question", question["event_id"], {"purchase_id": purchase["purchase_id"]}
+    for purchase in some(tx, purchases, account, purchases.c.call_id == call_id):
+        same = ("call_id", "instrument", "instrument_ref", "payee", "last4", "refunded_minor")
+        yield "purchase", purchase["purchase_id"], {name: purchase[name] for name in same}
+        asked = authorization_requests.c.purchase_id == purchase["purchase_id"]
+        more = {"purchase_id": purchase["purchase_id"]}
+        yield from (
+            ("question", each["event_id"], more) for each in some(tx, authorization_requests, account, asked)
+        )
 
 
 def _reviews(tx: Tx, account: str, condition: Any) -> Iterator[Wanted]:  # noqa: ANN401 -- SQLAlchemy's expression
@@ -245,12 +237,10 @@ def _row(tx: Tx, account: str, kind: str, record_id: str) -> dict[str, int | str
     if told is None:
         return {}
     table = METADATA.tables[told.table]
-    row = one(tx, table, account, **{told.key[0]: record_id})
-    columns = sorted(told_columns(kind) - _LONG)
-    return {} if row is None else {name: _plain(row[name]) for name in columns if name in table.c}
+    columns = [name for name in sorted(told_columns(kind) - _LONG) if name in table.c]
+    rows = some(tx, table, account, table.c[told.key[0]] == record_id)
+    return {name: _plain(row[name]) for row in rows for name in columns}
 
 
 def _plain(value: object) -> int | str | None:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
     return value if isinstance(value, int | None) else str(value)

@@ -10,8 +10,7 @@ from ledger.core import Core
 class LoopSide:
     """What the revenue loop's pages show and export."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    _core: Core  # Set by whoever opens the ledger, once for all sides.
 
     async def run_story(self, run_id: str) -> run_proof.RunStory:
         """Return everything that hangs on a run, each record with its entries. Raises RecordMissing."""

@@ -23,13 +23,13 @@ from ledger.audit.house_kinds import (
 from ledger.backfill import count_anew
 from ledger.engines.tx import Tx
 from ledger.gather import BEAT_LIVES_US, STRICTNESS
-from ledger.house import changed
+from ledger.house import changed, need_project
 from ledger.judge import Law, law_of
 from ledger.rows import CallRow
 from ledger.schema import tool_calls
 from ledger.times import to_us
 from ledger.world import World
-from policy.errors import ConfigurationError, PolicyDenied, RecordMissing
+from policy.errors import ConfigurationError, InvalidArguments, PolicyDenied, RecordMissing
 from policy.language import Posture
 
 
@@ -132,10 +132,10 @@ def set_posture(  # noqa: PLR0913 -- all of them are what it is, by name
 ) -> tuple[CallRow, ...]:
     """Move a scope's posture and return what is in flight under it.
 
-    Raises PolicyDenied where somebody other than an owner loosens it, or no reason is given for doing so.
+    Raises PolicyDenied where somebody other than an owner loosens it, or no reason is given for doing so, and
+    InvalidArguments for a scope or a name that nothing has: a switch under it would stop nobody.
     """
-    if scope == "account":
-        scope_key = world.account_id  # It has no other name; a switch under one would stop nobody.
+    scope_key = _scope_key(tx, world, scope, scope_key)
     was = world.house.postures.get((scope, scope_key), Posture.NORMAL)
     if STRICTNESS[posture] < STRICTNESS[was]:
         if not owner:
@@ -158,6 +158,19 @@ def set_posture(  # noqa: PLR0913 -- all of them are what it is, by name
     world.log(PostureMoved(posture=posture, was=was), subject, _actor(by), to_us(at), payload)
     changed(tx, world)
     return running
+
+
+def _scope_key(tx: Tx, world: World, scope: str, key: str) -> str:
+    """Return the one name a scope's switch goes by. Providers are named by plugins."""
+    if scope == "account":
+        return world.account_id
+    if scope not in {"project", "agent", "provider"} or not key:
+        raise InvalidArguments("a posture is for the account, a project, an agent or a provider, by its name")
+    if scope == "project":
+        need_project(tx, world, key)
+    if scope == "agent" and key not in world.house.agents:
+        raise RecordMissing(f"there is no agent {key!r}; `bursar agent list` names them")
+    return key
 
 
 def in_flight(tx: Tx, world: World, scope: str, scope_key: str) -> tuple[CallRow, ...]:

@@ -143,6 +143,15 @@ async def test_the_strictest_posture_of_all_scopes_wins(till: Till, scope: str, 
     """Each can close by itself; another's stays open."""
     await till.law(ALLOW_ALL)
     await till.ledger.set_posture(scope, key, Posture.NO_SPEND, because="x", by="opr", at=till.now)
+    await till.ledger.add_project("another", by="system:test", at=till.now)
+    await till.ledger.add_agent(
+        name="another",
+        project="another",
+        kits=(),
+        token_sha256="f" * 64,
+        by="system:test",
+        at=till.now,
+    )
     await till.ledger.set_posture(scope, "another", Posture.READ_ONLY, because="x", by="opr", at=till.now)
     assert (await till.admit()).call.code == "posture_closed"
     assert (await till.admit(None, kind=Kind.DRAFT, key=None)).call.state == "queued"

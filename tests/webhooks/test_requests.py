@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 from ledger.records import CallState, Role
+from policy.errors import BursarError
+from policy.language import Posture
 from tests.provider.house import Desk, Shop
 from tests.webhooks.conftest import PASSWORD, Browser, browsing
 
@@ -154,3 +156,18 @@ def test_a_card_is_made_of_typed_fields_only() -> None:
     )
     assert headline(effect) == "Pay 19.99 USD to porkbun.com, card_purchase, LIVE"
     assert msgspec.structs.fields(Effect)
+
+
+@pytest.mark.parametrize(
+    ("scope", "key"), [("agent", "scuot"), ("project", "shpo"), ("galaxy", "x"), ("agent", "")]
+)
+async def test_a_switch_for_nobody_is_refused_instead_of_stopping_nobody(
+    desk: Desk, scope: str, key: str
+) -> None:
+    """A slip in a name must not look like a stop."""
+    ledger = desk.house.ledger
+    with pytest.raises(BursarError):
+        await ledger.set_posture(
+            scope, key, Posture.NO_SPEND, because="", by="operator:olga", at=desk.house.now()
+        )
+    assert await ledger.postures() == ()

@@ -268,8 +268,9 @@ def load_batch(tx: Tx, world: World, commands: Sequence[Hot], sources: Sources) 
     """Load all that planning these commands needs."""
     admissions = [each for each in commands if isinstance(each, Admission)]
     others = [each for each in commands if not isinstance(each, Admission)]
-    _load_known(tx, world, admissions)
+    # First: a retry of the same call in this batch loads it without its holds, and never over a whole one.
     rows = {row.call_id: row for row in load_calls(tx, world, [each.call_id for each in others], deep=True)}
+    _load_known(tx, world, admissions)
     run_ids = [each.call.run for each in admissions] + [row.run_id for row in rows.values()]
     load_runs(tx, world, run_ids)
     want = Wanted()

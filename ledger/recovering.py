@@ -88,7 +88,7 @@ async def recover_ledger(
         schema_state.check_head(connection)
         tx = Tx(connection)
         world = open_world(tx, _account(connection, account), machine.sources)
-        found = _recover(tx, world, folder, at, because, tuple(seen))
+        found = _recover(tx, world, folder, at, because=because, seen=tuple(seen))
         flush(tx, world, machine.sinks)
         return found
 
@@ -121,7 +121,7 @@ def _account(connection: Connection, asked: str | None) -> str:
 
 
 def _recover(
-    tx: Tx, world: World, folder: Path, at: datetime, because: str, seen: tuple[Seen, ...]
+    tx: Tx, world: World, folder: Path, at: datetime, *, because: str, seen: tuple[Seen, ...]
 ) -> Recovered:
     epoch, kept, signed = _open_epoch(tx, world, folder, at, because)
     _close(tx, world, because, at)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ledger.ledger import Ledger
 from tool_server.bootstrap import House, Wiring, bootstrap
@@ -26,7 +27,11 @@ KITS = ("sell", "buy", "fulfil", "care")
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """Give an empty folder with a ledger on each engine in turn."""
     database = str(request.getfixturevalue("postgres_url")) if request.param == "postgres" else ""
-    return open_place(tmp_path / "demo", again=True, database=database)
+    place = open_place(tmp_path / "demo", again=True, database=database)
+    # The usual ports are for one demo of a machine; journeys run beside each other.
+    with socket.create_server(("127.0.0.1", 0)) as agents, socket.create_server(("127.0.0.1", 0)) as web:
+        ports = {"agents_port": agents.getsockname()[1], "web_port": web.getsockname()[1]}
+    return structs.replace(place, kept=structs.replace(place.kept, **ports))
 
 
 class Front(Struct, frozen=True):

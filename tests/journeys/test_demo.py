@@ -15,6 +15,7 @@ from tool_server.cli.demo import LONGEST_S
 from tool_server.cli.demo_place import open_place, refuse_live
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.xdist_group("demo")  # Two demos that start at once want the same usual ports.
 
 
 def _demo(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:

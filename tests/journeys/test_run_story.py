@@ -38,7 +38,7 @@ async def _bought(front: Front) -> str:
     until = time.monotonic() + 20
     while (await ledger.call(request.call_id)).state is not CallState.SUCCEEDED:
         assert time.monotonic() < until
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # The dispatcher does it by itself; nothing tells us when.
     return run.run_id
 
 

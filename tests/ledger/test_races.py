@@ -198,7 +198,7 @@ async def test_two_accounts_in_one_database_never_mix(tmp_path: Path) -> None:
         url, account_id="acct_other", name="other", instance_id="instance", judge=JUDGE,
         ids=lambda prefix: f"{prefix}_{secrets.token_hex(8)}", at=NOON,
     )  # fmt: skip
-    second = await open_till(url, account_id="acct_other")
+    second = await open_till(url, account_id="acct_other", token="token-other")
     assert (await second.admit(key="same", args={"n": 1})).call.code == "no_active_policy"
     await second.law(POLICY)
     for number in range(3):

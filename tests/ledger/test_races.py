@@ -1,9 +1,11 @@
-"""Many callers at once on one hot cap: no window above its limit, nothing leaked at rest, a log that verifies.
+"""Many callers at once on one hot cap: no window above its limit, nothing leaked at rest.
 
-A schedule is a burst of whole calls (admit, claim, settle) whose holds together are several times the cap. On SQLite
-callers are threads with event loops of their own before the one writer; on PostgreSQL they are several ledgers, each
-with its writer and connection, on one database. Default 200 and 50 schedules, with `--deep` 2,000 and 500. The broken
-twin lets go of holds behind the ledger's back.
+A log that verifies.
+
+A schedule is a burst of whole calls (admit, claim, settle) whose holds together are several times the cap.
+On SQLite callers are threads with event loops of their own before the one writer; on PostgreSQL they are
+several ledgers, each with its writer and connection, on one database. Default 200 and 50 schedules, with
+`--deep` 2,000 and 500. The broken twin lets go of holds behind the ledger's back.
 """
 
 import asyncio
@@ -38,7 +40,8 @@ OUTCOMES: Final = (Outcome.SUCCEEDED, Outcome.SUCCEEDED, Outcome.FAILED, Outcome
 async def one(till: Till, schedule: int, caller: int, outcome: Outcome) -> str:
     """Run one whole call, under a key that two callers share."""
     admitted = await till.admit(
-        "1.00 USD", payee=f"shop-{schedule}.example", key=f"key-{schedule}-{caller // 2}-{caller % 2 * (caller > 1)}",
+        "1.00 USD", payee=f"shop-{schedule}.example",
+        key=f"key-{schedule}-{caller // 2}-{caller % 2 * (caller > 1)}",
         args={"n": caller if caller > 1 else 0, "of": schedule}, tool=f"buy{caller if caller > 1 else 0}",
     )  # fmt: skip
     claimed = await till.ledger.claim(till.claiming(admitted.call.call_id))
@@ -67,7 +70,7 @@ async def at_rest(till: Till) -> None:
         for call in page.items:
             if call.state in {"succeeded", "unknown"}:
                 spent[str(call.payee)] = spent.get(str(call.payee), 0) + 100
-            assert call.state not in {"executing"}, call
+            assert call.state != "executing", call
         after = page.after
         if after is None:
             break
@@ -79,7 +82,7 @@ async def at_rest(till: Till) -> None:
     assert verified.bad is None, str(verified.bad)
 
 
-def in_threads(works: list[Callable[[], Any]]) -> list[BaseException]:
+def in_threads(works: Sequence[Callable[[], Any]]) -> list[BaseException]:
     """Run works in threads, each with an event loop of its own, and return what broke."""
     broken: list[BaseException] = []
 
@@ -141,7 +144,7 @@ async def test_several_ledgers_on_one_postgres_never_exceed_a_cap(postgres_url: 
         async with await open_ledger(postgres_url, judge=JUDGE, clock=lambda: NOON, ids=ids) as ledger:
             await bursts(till_on(ledger, till.run), mine)
 
-    works = [lambda p=p: another(p) for p in dealt]  # type: ignore[misc]  # defaults bind the loop's names
+    works = [functools.partial(another, part) for part in dealt]
     broken = await asyncio.to_thread(in_threads, works)
     assert not broken, broken
     await at_rest(till)

@@ -1,7 +1,10 @@
-"""The n-th statement of SQLite raises, times out, meets a full disk or a broken file: never more than was claimed.
+"""The n-th statement of SQLite raises, times out.
 
-Faults come through the seam `options={"connect": ...}`, which gives the writer its connection. What is told as
-refused may have happened or not; what is told as done has. The broken twin claims without being told it was done.
+Meets a full disk or a broken file: never more than was claimed.
+
+Faults come through the seam `options={"connect": ...}`, which gives the writer its connection. What is told
+as refused may have happened or not; what is told as done has. The broken twin claims without being told it
+was done.
 """
 
 import itertools
@@ -136,6 +139,10 @@ async def test_faults_of_the_database_never_let_more_out_than_was_claimed(tmp_pa
 async def test_the_harness_sees_who_acts_on_a_refused_claim(tmp_path: Path) -> None:
     """A broken twin: it sends although it was told that nothing was committed."""
     database = await _made(tmp_path)
-    with pytest.raises(AssertionError, match="without a committed claim"):
+
+    async def play() -> None:
         for seed in range(SCHEDULES):
             await schedule(database, seed, careless=True)
+
+    with pytest.raises(AssertionError, match="without a committed claim"):
+        await play()

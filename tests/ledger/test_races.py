@@ -9,11 +9,12 @@ several ledgers, each with its writer and connection, on one database. Default 2
 """
 
 import asyncio
+import functools
 import os
 import random
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -122,7 +123,7 @@ async def test_threads_on_one_sqlite_ledger_never_exceed_a_cap(tmp_path: Path, d
     await till.law(POLICY)
     tills = [till_on(till.ledger, till.run) for _ in range(CALLERS)]
     dealt = parts(schedules, seed)
-    works = [lambda t=t, p=p: bursts(t, p) for t, p in zip(tills, dealt, strict=True)]  # type: ignore[misc]  # defaults bind the loop's names
+    works = [lambda t=t, p=p: bursts(t, p) for t, p in zip(tills, dealt, strict=True)]
     broken = await asyncio.to_thread(in_threads, works)
     assert not broken, broken
     await at_rest(till)

@@ -94,6 +94,7 @@ def process(tx: Tx, jobs: Sequence[HotJob], machine: Machine) -> list[Done]:
         places = [place for place, job in enumerate(jobs) if job.account == account]
         commands = [jobs[place].command for place in places]
         out.update(zip(places, _of_account(tx, account, commands, machine), strict=True))
+    machine.reached("written", _name(jobs[0]))
     return [out[place] for place in range(len(jobs))]
 
 

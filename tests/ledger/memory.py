@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from ledger import answering, sweeping
+from ledger.admission import plan_admission
 from ledger.batch import plan
 from ledger.commands import (
     Admission,
@@ -22,21 +24,34 @@ from ledger.commands import (
     ProcessFacts,
     Settlement,
 )
+from ledger.discrepancies import adjust
+from ledger.earnings import book_earning
 from ledger.judge import Law, law_of
 from ledger.meters import FLOATING
 from ledger.records import AgentRecord, OperatorRecord, Outcome, ProviderIdentity, Role
 from ledger.rows import CallRow, RunRow
-from ledger.times import from_us
-from ledger.world import House, World
+from ledger.times import from_us, to_us
+from ledger.world import House, ProcessBeat, World
 from policy.errors import CallRefused
 from policy.language import Kind, Mode, PayeeBasis, Posture
 from policy.model import Call, Effect
 from policy.money import Money
-from tests.ledger.model import KEY_LIFE, SECOND, PlainCall, PlainCap, PlainPolicy, counts
-from tests.ledger.model_life import Said
+from tests.ledger.model import (
+    AGENT_OWNER,
+    KEY_LIFE,
+    SECOND,
+    PlainCall,
+    PlainCap,
+    PlainEarning,
+    PlainPolicy,
+    counts,
+)
+from tests.ledger.model_life import KEYED, Said
 from tests.ledger.till import JUDGE
 
 ACCOUNT: Final = "acct"
+PROJECTS: Final = ("shop", "lab")
+MODES: Final = ("simulated", "test", "live")
 START: Final = from_us(1_763_600_000 * SECOND)
 _LAWS: dict[PlainPolicy, Law] = {}
 
@@ -45,12 +60,25 @@ class Disagreed(AssertionError):  # noqa: N818 -- what was met
     """The ledger did what the rules of money do not say."""
 
 
+Earning = Mapping[str, Any]
+"""A row of the table `earnings`."""
+
+
+def _earned(rows: list[Earning], project: str, until: int) -> int:
+    """Add up earnings as the ledger's query does: gains once they are old enough, losses at once."""
+    mine = [row for row in rows if not project or row["project"] == project]
+    return sum(row["amount_minor"] for row in mine if row["amount_minor"] < 0 or row["booked_at_us"] <= until)
+
+
 class Planners(Struct, frozen=True):
     """What a broken twin replaces: the World's class, and hooks before and after each command."""
 
     world: type[World] = World
     before: Callable[[World, object], object] = lambda _world, command: command
     after: Callable[[World, object], None] = lambda _world, _command: None
+    earned: Callable[[list[Earning], str, int], int] = _earned
+    policy: Callable[[PlainPolicy], PlainPolicy] = lambda policy: policy
+    person_waits_s: float | None = None
 
 
 def law(policy: PlainPolicy) -> Law:
@@ -69,12 +97,14 @@ class Memory:
         self.world = planners.world(
             account_id=ACCOUNT,
             judge=JUDGE,
-            law=law(policy),
+            law=law(planners.policy(policy)),
             house=House(version=1),
             next_ordinal=1,
             new_id=lambda prefix: f"{prefix}_{next(counter)}",
         )
-        self.ready = True
+        self.policy = policy
+        self.earnings: list[Earning] = []
+        self.ready = self.live_spend = True
 
     # --- the house ---------------------------------------------------------------------------------------
 
@@ -82,7 +112,7 @@ class Memory:
         """Set an agent."""
         found = AgentRecord(
             agent_id=name, name=name, account_id=ACCOUNT, project=project, kits=(), run_id=None,
-            expires_at=None, owner="maker", strict_errors=False, active=active, created_at=START,
+            expires_at=None, owner=AGENT_OWNER, strict_errors=False, active=active, created_at=START,
         )  # fmt: skip
         self._house(agents={**self.world.house.agents, name: found})
 
@@ -104,8 +134,32 @@ class Memory:
 
     def law(self, policy: PlainPolicy) -> None:
         """Let another policy be the active one: a new batch asks it anew."""
-        self.world.law = law(policy)
+        self.policy, self.world.law = policy, law(self.planners.policy(policy))
         self.world.asked.clear()
+
+    def beat(self, live: bool, at: int) -> None:  # noqa: FBT001 -- the process's one word
+        """Let another process say its LIVE_SPEND."""
+        self.world.processes = (ProcessBeat("other", live, at),)
+
+    def earn(self, earning: PlainEarning) -> None:
+        """Book what was earned or lost, as the ledger books it."""
+        book_earning(
+            self.world, f"ern_{len(self.earnings)}", project=earning.project, amount_minor=earning.amount,
+            currency=earning.currency, mode=earning.mode, proof_level=earning.proof, at_us=earning.at,
+        )  # fmt: skip
+        self.earnings += [row for table, row in self.world.other_rows if table == "earnings"]
+        self._commit("earn")
+
+    def _know_earnings(self, at: int) -> None:
+        """Load what share-of-earnings caps ask for, as the ledger's query loads it."""
+        for cap in self.policy.caps:
+            for project, mode in itertools.product(("", *PROJECTS), MODES) if cap.after is not None else ():
+                kept = [
+                    row for row in self.earnings
+                    if (row["currency"], row["mode"], row["proof_level"]) == (cap.unit, mode, mode)
+                ]  # fmt: skip
+                key = (project, cap.unit, mode, cap.after or 0)
+                self.world.earned[key] = self.planners.earned(kept, project, at - key[3] * SECOND)
 
     def _house(self, **parts: object) -> None:
         self.world.house = msgspec.structs.replace(self.world.house, **parts)
@@ -175,6 +229,51 @@ class Memory:
             call_id, lambda: answering.cancel(self.world, call_id, "agent:scout", message="", at_us=at)
         )
 
+    def edit(self, old_id: str, call: PlainCall, who: str, op_hash: str, at: int) -> str:
+        """Turn a waiting call into another one; what is refused is rolled back, as its transaction is."""
+        self._know_earnings(at)
+        person, kept = self.world.house.operators[who], self._copy()
+        admission = _admission(call, at, self._process("one", call.mode))
+        try:
+            answering.edit(self.world, old_id, admission, person, op_hash, admit=plan_admission)
+        except CallRefused:
+            self.world = kept
+            return "refused"
+        self._commit("edit")
+        return self.world.calls[call.call_id].state
+
+    def _copy(self) -> World:
+        """Return the World as it is, apart from what nobody changes."""
+        same = (self.world.judge, self.world.law, self.world.house, *self.world.policy_calls.values(),
+                *self.world.asked.values(), *self.world.readings.values())  # fmt: skip
+        return copy.deepcopy(self.world, {id(each): each for each in same})
+
+    def resolve(self, call_id: str, who: str, outcome: str, at: int) -> str:
+        """Let a person say what became of an unknown call."""
+        person = self.world.house.operators[who]
+        return self._rare(
+            call_id,
+            lambda: answering.resolve(
+                self.world,
+                call_id,
+                person,
+                Outcome(outcome),
+                evidence="seen",
+                at_us=at,
+                settle_after_s=self.planners.person_waits_s,
+            ),
+        )
+
+    def give_back(self, call_id: str, amount: int, at: int) -> str:
+        """Book a refund of a call."""
+        row = self.world.calls[call_id]
+        return self._rare(
+            call_id,
+            lambda: adjust(
+                self.world, row, amount_minor=-amount, currency=row.currency or "", reason="refund", at_us=at
+            ),
+        )
+
     def sweep(self, at: int) -> str:
         """Let time pass."""
         for row in list(self.world.calls.values()):
@@ -183,6 +282,8 @@ class Memory:
         return "swept"
 
     def _hot(self, command: Admission | Claim | Settlement) -> object:
+        if not isinstance(command, Settlement):
+            self._know_earnings(to_us(command.at))
         changed = self.planners.before(self.world, command)
         touched = self.world.touched
         try:
@@ -207,7 +308,9 @@ class Memory:
 
     def _process(self, instance: str, mode: str) -> ProcessFacts:
         identity = ProviderIdentity("acct_sim", Mode(mode), instance)
-        return ProcessFacts(live_spend=False, ready={"stripe": self.ready}, identities={"stripe": identity})
+        return ProcessFacts(
+            live_spend=self.live_spend, ready={"stripe": self.ready}, identities={"stripe": identity}
+        )
 
     def _commit(self, command: object) -> None:
         """Take what the flush would have written as written."""
@@ -236,7 +339,7 @@ class Memory:
             for row in rows.values():
                 if (row.cap_id, row.scope_key, row.mode) != (cap.id, scope_key, mode):
                     continue
-                if min(row.held, row.committed, row.posted) < 0:
+                if min(row.held, row.committed, 0 if cap.restores else row.posted) < 0:
                     raise Disagreed(f"{row.meter} is below zero")
                 if row.window_start_us == FLOATING:
                     waits += row.held
@@ -252,7 +355,8 @@ def _begins_in(window: str, start: int, at: int) -> bool:
 def _admission(call: PlainCall, at: int, process: ProcessFacts) -> Admission:
     money = None if call.amount is None or call.currency is None else Money(call.amount, call.currency)
     effect = Effect(
-        kind=Kind(call.kind), operation="card", provider="stripe", mode=Mode(call.mode), payee=call.payee,
+        kind=Kind(call.kind), operation="refund" if call.kind == "human_only" else "card",
+        provider="stripe", mode=Mode(call.mode), payee=call.payee,
         payee_basis=PayeeBasis.CLAIMED, amount=money,
     )  # fmt: skip
     asked = Call(
@@ -261,7 +365,7 @@ def _admission(call: PlainCall, at: int, process: ProcessFacts) -> Admission:
     return Admission(
         call_id=call.call_id, at=from_us(at), call=asked, agent_id=call.agent, tool_hash="hash",
         provider_account="acct_sim", op_hash=call.op_hash, fingerprint=call.fingerprint, args=b"{}",
-        process=process, key_required=call.kind in {"spend", "provision"}, idempotency_key=call.key,
+        process=process, key_required=call.kind in KEYED, idempotency_key=call.key,
         replay_key=f"replay-{call.call_id}", replay_lifetime_s=KEY_LIFE // SECOND,
         local=Local(lambda _records, _at: Changed({})) if call.local else None,
     )  # fmt: skip

@@ -21,8 +21,8 @@ MONEY_KINDS = ("spend", "provision")
 CLOSES = {
     "normal": (),
     "no_spend": ("spend", "provision"),
-    "draft_only": ("spend", "provision", "earn"),
-    "read_only": ("spend", "provision", "earn", "draft"),
+    "draft_only": ("spend", "provision", "earn", "human_only"),
+    "read_only": ("spend", "provision", "earn", "human_only", "draft"),
 }
 OPEN = ("awaiting_approval", "queued", "executing", "unknown")
 ROLES = {"viewer": 0, "approver": 1, "owner": 2}
@@ -30,7 +30,11 @@ DESKS = {  # Role, hours to answer, seconds to run; a quorum is the policy's.
     "desk": ("approver", 24, 3_600),
     "boss": ("owner", 6, 1_800),
     "built-in:owners": ("owner", 24, 3_600),
+    "built-in:human-only": ("owner", 7 * 24, 900),
 }
+AGENT_OWNER = "ann"  # Whose password made every agent.
+BEAT_LIVES = 30 * SECOND  # How long a process that said nothing still counts (M6).
+COVERS = ("day", "month", "1h", "24h")  # Windows of account-wide caps that cover live spend.
 RUN_BY = 900 * SECOND
 KEY_LIFE = 86_400 * SECOND
 OURS = "one"  # The simulator that answers, and another one that may.
@@ -39,13 +43,18 @@ OTHER = "another"
 
 @dataclass(slots=True, frozen=True)
 class PlainCap:
-    """One cap: `unit` is a currency or "calls", `limit` minor units or calls."""
+    """One cap: `unit` is a currency or "calls", `limit` minor units or calls.
+
+    With `after` (seconds) the limit is per cent of what was earned.
+    """
 
     id: str
     per: str
     window: str
     unit: str
     limit: int
+    restores: bool = False
+    after: int | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,12 +68,19 @@ class PlainPolicy:
     quorum: int
     open_requests: int
     held_share: int
+    live: bool = False
+    allow_self: bool = False
+    not_by_owner: bool = False
+    refunds_at_desk: bool = False
 
     def text(self) -> str:
         """Write it as a person would."""
-        caps = "".join(
-            f'  - {{id: {cap.id}, per: {cap.per}, window: {cap.window}, limit: "{_limit(cap)}"}}\n'
-            for cap in self.caps
+        caps = "".join(f"  - {_cap(cap)}\n" for cap in self.caps)
+        desk = ", allow_self: true" * self.allow_self + ", not_by: [agent_owner]" * self.not_by_owner
+        refunds = (
+            "  - {id: refunds, match: {kind: human_only}, effect: require_approval, approval: desk}\n"
+            if self.refunds_at_desk
+            else ""
         )
         above = 'amount: {{above: ["{0} USD", "{0} EUR"]}}'
         many = (
@@ -78,19 +94,34 @@ class PlainPolicy:
         )
         return (
             f"version: 1\ntimezone: {ZONE}\n"
+            f"live_spend: {{enabled: {str(self.live).lower()}, providers: [stripe]}}\n"
             f'limits: {{open_requests: {self.open_requests}, held_share: "{self.held_share}%"}}\n'
             f"caps:\n{caps}approvals:\n"
             f"  - {{id: desk, who: [role:approver], quorum: {self.quorum},"
-            " expires_in: 24h, run_within: 1h}\n"
+            f" expires_in: 24h, run_within: 1h{desk}}}\n"
             "  - {id: boss, who: [role:owner], quorum: 1, expires_in: 6h, run_within: 30m}\n"
             "rules:\n"
-            "  - {id: all, match: {kind: [draft, earn, spend, provision]}, effect: allow}\n"
+            "  - {id: all, match: {kind: [draft, earn, spend, provision, withdraw]}, effect: allow}\n"
             f"  - {{id: ask, match: {{kind: [spend, provision], {above.format(_money(self.ask_above))}}}, "
             "effect: require_approval, approval: desk}\n"
             f"  - {{id: big, match: {{kind: [spend, provision], {above.format(_money(self.boss_above))}}}, "
             "effect: require_approval, approval: boss}\n"
-            "  - {id: never, match: {kind: [spend, provision], payee: evil.example}, effect: deny}\n" + many
+            "  - {id: never, match: {kind: [spend, provision], payee: evil.example}, effect: deny}\n"
+            + many
+            + refunds
         )
+
+
+@dataclass(slots=True, frozen=True)
+class PlainEarning:
+    """What was earned, or lost where it is below zero; `proof` is what the evidence shows it to be."""
+
+    project: str
+    amount: int
+    currency: str
+    mode: str
+    proof: str
+    at: int
 
 
 @dataclass(slots=True)
@@ -147,6 +178,7 @@ class PlainCall:
     lease_until: int | None = None
     key_until: int | None = None
     request: PlainRequest | None = None
+    editor: str = ""  # Who edited another call into this one (M28).
     verdicts: set[str] = field(default_factory=set)  # Operators whose approval stands.
     attempts: list[PlainAttempt] = field(default_factory=list)
 
@@ -175,7 +207,10 @@ class Model:
         self.runs: dict[str, str] = {}  # Open ones, with their project.
         self.postures: dict[tuple[str, str], str] = {}
         self.adjusted: list[tuple[PlainCall, int, int]] = []  # Of which call, how much, when.
+        self.earnings: list[PlainEarning] = []
         self.ready = True
+        self.live_spend = True  # Of the process that asks.
+        self.beat: tuple[bool, int] | None = None  # Of another one: its LIVE_SPEND, and when it said so.
 
     # --- what counts -------------------------------------------------------------------------------------
 
@@ -188,7 +223,9 @@ class Model:
             total += sum(
                 amount
                 for each, amount, when in self.adjusted
-                if self._same(cap, each, call) and counts(cap.window, when, at)
+                if self._same(cap, each, call)
+                and (amount > 0 or cap.restores)
+                and counts(cap.window, when, at)
             )
         return total
 
@@ -230,6 +267,19 @@ class Model:
         """Return the caps that bind a call (M10)."""
         return [cap for cap in self.policy.caps if self._same(cap, call, call)]
 
+    def limit(self, cap: PlainCap, call: PlainCall, at: int) -> int:
+        """Return a cap's limit for a call; of a share below zero, one that nothing fits under (M15)."""
+        if cap.after is None:
+            return cap.limit
+        earned = sum(
+            each.amount
+            for each in self.earnings
+            if (each.currency, each.mode, each.proof) == (cap.unit, call.mode, call.mode)
+            and (cap.per == "account" or each.project == call.project)
+            and (each.amount < 0 or each.at <= at - cap.after * SECOND)
+        )
+        return earned * cap.limit // 100 if earned >= 0 else -1
+
     # --- the answer --------------------------------------------------------------------------------------
 
     def judge(self, call: PlainCall, at: int, own: PlainCall | None) -> tuple[str, tuple[str, ...]]:
@@ -244,16 +294,29 @@ class Model:
         )
         if any(call.kind in CLOSES[self.postures.get(scope, "normal")] for scope in scopes):
             return "denied", ()
+        if call.mode == "live" and call.kind in MONEY_KINDS and not self._live_allowed(call, at):
+            return "denied", ()
         for cap in self.binding(call):
-            if self.used(cap, call, at, own) + self._worth(cap, call) > cap.limit:
+            if self.used(cap, call, at, own) + self._worth(cap, call) > self.limit(cap, call, at):
                 return "full", ()
         desks = self.desks(call, at, own)
         if desks and own is None and self._waits_too_much(call):
             return "waits", ()
         return ("ask" if desks else "allow"), desks
 
+    def _live_allowed(self, call: PlainCall, at: int) -> bool:
+        """Say whether live money may leave: three yeses, every living process's (M6), and a cover."""
+        other = self.beat is None or self.beat[0] or self.beat[1] <= at - BEAT_LIVES
+        covered = any(
+            cap.per == "account" and cap.after is None and cap.unit == call.currency and cap.window in COVERS
+            for cap in self.policy.caps
+        )
+        return self.policy.live and self.live_spend and other and covered
+
     def desks(self, call: PlainCall, at: int, own: PlainCall | None) -> tuple[str, ...]:
-        """Return every desk that must agree: by amount, by sum (M12, M16), for a twin (M26)."""
+        """Return every desk that must agree: by amount, by sum (M12, M16), for a twin (M26), always (M29)."""
+        if call.kind == "human_only":
+            return ("desk",) if self.policy.refunds_at_desk else ("built-in:human-only",)
         if call.kind not in MONEY_KINDS:
             return ()
         asked, amount, policy = set(), call.amount or 0, self.policy
@@ -289,25 +352,42 @@ class Model:
         if len(waiting) >= self.policy.open_requests:
             return True
         for cap in self.binding(call):
-            if cap.unit == "calls" or cap.per not in {"account", "project"}:
+            if cap.unit == "calls" or cap.after is not None or cap.per not in {"account", "project"}:
                 continue
             mine = sum(each.amount or 0 for each in waiting if self._same(cap, each, call))
             if mine and (mine + (call.amount or 0)) * 100 > cap.limit * self.policy.held_share:
                 return True
         return False
 
+    def sits_at(self, desk: str, who: str) -> bool:
+        """Say whether a person belongs to a desk now."""
+        return ROLES.get(self.operators.get(who, ""), -1) >= ROLES[DESKS[desk][0]]
+
+    def counts_at(self, desk: str, who: str, call: PlainCall) -> bool:
+        """Say whether a person's yes to a call counts at a desk: not an editor's own, nor its maker's."""
+        ours = desk == "desk"
+        if who == call.editor and not (ours and self.policy.allow_self):
+            return False
+        if who == AGENT_OWNER and ours and self.policy.not_by_owner:
+            return False
+        return self.sits_at(desk, who)
+
     def unmet(self, call: PlainCall, desks: tuple[str, ...], quorum: int) -> bool:
         """Say whether a desk lacks people who said yes and still may (M27)."""
         for desk in desks:
-            role = ROLES[DESKS[desk][0]]
-            met = sum(ROLES.get(self.operators.get(name, ""), -1) >= role for name in call.verdicts)
+            met = sum(self.counts_at(desk, name, call) for name in call.verdicts)
             if met < (quorum if desk == "desk" else 1):
                 return True
         return False
 
 
-def _limit(cap: PlainCap) -> str:
-    return f"{cap.limit} calls" if cap.unit == "calls" else f"{_money(cap.limit)} {cap.unit}"
+def _cap(cap: PlainCap) -> str:
+    more = ", restores: true" * cap.restores
+    if cap.after is not None:
+        limit, more = f"{cap.limit}% of earned {cap.unit}", f"{more}, after: {cap.after}s"
+    else:
+        limit = f"{cap.limit} calls" if cap.unit == "calls" else f"{_money(cap.limit)} {cap.unit}"
+    return f'{{id: {cap.id}, per: {cap.per}, window: {cap.window}, limit: "{limit}"{more}}}'
 
 
 def _money(minor: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.ledger.model import (
+    DAY,
     DESKS,
     HOUR,
     KEY_LIFE,
@@ -18,7 +19,7 @@ from tests.ledger.model import (
 )
 
 SAME = 600 * SECOND
-ENDED = ("denied", "succeeded", "failed", "cancelled", "expired")
+KEYED = (*MONEY_KINDS, "human_only")
 
 
 class Life(Model):
@@ -51,7 +52,7 @@ class Life(Model):
 
     def _stored(self, call: PlainCall, at: int) -> str | None:
         if call.key is None:
-            if call.kind in MONEY_KINDS:
+            if call.kind in KEYED:
                 return "refused"
             same = [e for e in self.calls.values() if self._is_same(e, call, at)]
             return f"again:{same[-1].call_id}" if same else None
@@ -92,8 +93,9 @@ class Life(Model):
             or at >= request.expires
         ):
             return "refused"
-        role = ROLE_ORDER.get(self.operators.get(who, ""), -1)
-        if all(role < ROLE_ORDER[DESKS[desk][0]] for desk in request.desks):
+        if not any(self.sits_at(desk, who) for desk in request.desks):
+            return "refused"
+        if verdict == "approve" and not any(self.counts_at(desk, who, call) for desk in request.desks):
             return "refused"
         if verdict == "deny":
             call.verdicts.discard(who)
@@ -127,6 +129,41 @@ class Life(Model):
         if call.state not in {"awaiting_approval", "queued"}:
             return "refused"
         self._end(call, "cancelled", at)
+        return call.state
+
+    def edit(self, old: PlainCall, new: PlainCall, who: str, op_hash: str, at: int) -> str:
+        """Let an approver turn a waiting call into another one, which they asked for as well (M28)."""
+        asked = old.request
+        if asked is None or old.op_hash != op_hash or old.state != "awaiting_approval":
+            return "refused"
+        if not any(self.sits_at(desk, who) for desk in asked.desks):
+            return "refused"
+        old.state, new.editor = "cancelled", who
+        known = set(self.keys)
+        if self.admit(new, at) not in {"awaiting_approval", "queued"}:
+            old.state = "awaiting_approval"
+            self.calls.pop(new.call_id, None)
+            self.keys = {key: self.keys[key] for key in known}
+            return "refused"
+        self._end(old, "cancelled", at)
+        if new.request is not None and any(self.counts_at(desk, who, new) for desk in new.request.desks):
+            self.answer(new, who, "approve", new.op_hash, at)
+        return new.state
+
+    def resolve(self, call: PlainCall, who: str, outcome: str, at: int) -> str:
+        """Take a person's word for what became of an unknown call; "failed" waits for a day (M3)."""
+        if self.operators.get(who, "viewer") == "viewer" or call.state != "unknown":
+            return "refused"
+        if outcome == "succeeded":
+            call.posted, call.committed = call.amount, False
+        elif at < max((each.lease_end for each in call.attempts if each.sent), default=call.at) + DAY:
+            return "refused"
+        self._end(call, outcome, at)
+        return call.state
+
+    def give_back(self, call: PlainCall, amount: int, at: int) -> str:
+        """Book money that came back for a call that succeeded (M14)."""
+        self.adjusted.append((call, -amount, at))
         return call.state
 
     def sweep(self, at: int) -> str:
@@ -183,7 +220,13 @@ class Life(Model):
             return f"not:{call.state}"
         if purpose == "replay":
             replays = sum(attempt.purpose == "replay" for attempt in call.attempts)
-            if call.key_until is None or at >= call.key_until or replays >= 8 or not self.ready:
+            if (
+                call.kind == "human_only"
+                or call.key_until is None
+                or at >= call.key_until
+                or replays >= 8
+                or not self.ready
+            ):
                 return f"not:{call.state}"
             answer, _ = self.judge(call, at, call)
             given = call.request is None or not self.unmet(call, call.request.desks, call.request.quorum)
@@ -243,7 +286,7 @@ class Life(Model):
             attempt.sent = False
             if call.state == "unknown" or sent:
                 self._doubt(call)
-            elif call.run_by is not None and at >= call.run_by:
+            elif call.kind == "human_only" or (call.run_by is not None and at >= call.run_by):
                 self._end(call, "failed", at)
             else:
                 call.state, call.claimed_at, call.lease_until = "queued", None, None
@@ -280,6 +323,3 @@ class Said:
         self.committed = False
         self.stored = False
         self.after: int | None = None
-
-
-ROLE_ORDER = {"viewer": 0, "approver": 1, "owner": 2}

@@ -29,9 +29,9 @@ from ledger.earnings import book_earning
 from ledger.judge import Law, law_of
 from ledger.meters import FLOATING
 from ledger.records import AgentRecord, OperatorRecord, Outcome, ProviderIdentity, Role
-from ledger.rows import CallRow, RunRow
+from ledger.rows import ApprovalRow, AttemptRow, CallRow, ReservationRow, RunRow, UsageRow, VerdictRow
 from ledger.times import from_us, to_us
-from ledger.world import House, ProcessBeat, World
+from ledger.world import House, ProcessBeat, TwinRow, World
 from policy.errors import CallRefused
 from policy.language import Kind, Mode, PayeeBasis, Posture
 from policy.model import Call, Effect
@@ -51,6 +51,7 @@ from tests.ledger.till import JUDGE
 
 ACCOUNT: Final = "acct"
 PROJECTS: Final = ("shop", "lab")
+ROWS: Final = (CallRow, AttemptRow, ReservationRow, UsageRow, ApprovalRow, VerdictRow, TwinRow, RunRow)
 MODES: Final = ("simulated", "test", "live")
 START: Final = from_us(1_763_600_000 * SECOND)
 _LAWS: dict[PlainPolicy, Law] = {}
@@ -243,10 +244,13 @@ class Memory:
         return self.world.calls[call.call_id].state
 
     def _copy(self) -> World:
-        """Return the World as it is, apart from what nobody changes."""
-        same = (self.world.judge, self.world.law, self.world.house, *self.world.policy_calls.values(),
-                *self.world.asked.values(), *self.world.readings.values())  # fmt: skip
-        return copy.deepcopy(self.world, {id(each): each for each in same})
+        """Return the World as it is now."""
+        kept = copy.copy(self.world)
+        for name in kept.__struct_fields__:
+            value = getattr(kept, name)
+            if isinstance(value, dict | list | set):
+                setattr(kept, name, _rows_of(value))
+        return kept
 
     def resolve(self, call_id: str, who: str, outcome: str, at: int) -> str:
         """Let a person say what became of an unknown call."""
@@ -346,6 +350,17 @@ class Memory:
                 elif _begins_in(cap.window, row.window_start_us, at):
                     fixed += row.held + row.committed + row.posted
         return waits, fixed
+
+
+def _rows_of(value: Any) -> Any:  # noqa: ANN401 -- tables of tables of rows, as the World keeps them
+    """Return a copy of tables with a copy of each of their rows."""
+    if isinstance(value, dict):
+        made = copy.copy(value)
+        made.update({key: _rows_of(each) for key, each in value.items()})
+        return made
+    if isinstance(value, list):
+        return [_rows_of(each) for each in value]
+    return copy.copy(value) if isinstance(value, (set, *ROWS)) else value
 
 
 def _begins_in(window: str, start: int, at: int) -> bool:

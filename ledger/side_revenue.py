@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,17 +18,21 @@ from ledger.offers import OfferSet
 from ledger.rare_rows import Found
 from ledger.records import Page
 from ledger.records_revenue import InboxEvent, Offer, Order, Purchase, RevenueEvent, Shown
+from ledger.sharing import Shared, together
 from ledger.world import World
 
+_MOST_STORED: Final = 256  # Events in one transaction; larger ones only make the next sender wait longer.
+_MOST_BOOKED: Final = 16  # Objects in one transaction: a card's question in real time waits behind it.
 ASKED: Final = "reconcile:asked"  # When a person last asked for a reconciliation.
 
 
-class _Delivered(Struct):
-    """One event that waits for the batch it is stored in."""
+class _Look(Struct, frozen=True):
+    """An object as it was fetched, and the events that wait for it."""
 
-    arrival: Arrival
+    event_ids: Sequence[str]
+    shown: Shown
     at: datetime
-    stored: asyncio.Future[bool]
+    looked: Verdict | None
 
 
 class RevenueSide:
@@ -37,8 +40,8 @@ class RevenueSide:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._delivered: list[_Delivered] = []
-        self._storing: asyncio.Task[None] | None = None
+        self._delivered = Shared(self._receive, most=_MOST_STORED)
+        self._looks = Shared(self._apply, most=_MOST_BOOKED)
 
     # --- the inbox ---------------------------------------------------------------------------------------
 
@@ -47,24 +50,10 @@ class RevenueSide:
 
         Events that arrive while others are being written share the next commit.
         """
-        waiting = _Delivered(arrival, at, asyncio.get_running_loop().create_future())
-        self._delivered.append(waiting)
-        if self._storing is None or self._storing.done():
-            self._storing = asyncio.create_task(self._store())
-        return await waiting.stored
+        return await self._delivered.put((arrival, at))
 
-    async def _store(self) -> None:
-        while self._delivered:
-            batch, self._delivered = self._delivered, []
-            try:
-                fresh = await self.receive_all([each.arrival for each in batch], batch[0].at)
-            except Exception as error:  # noqa: BLE001 -- each sender hears of it and answers for itself
-                for each in batch:
-                    _fail(each.stored, error)
-                continue
-            for each, new in zip(batch, fresh, strict=True):
-                if not each.stored.done():
-                    each.stored.set_result(new)
+    async def _receive(self, delivered: Sequence[tuple[Arrival, datetime]]) -> list[bool]:
+        return await self.receive_all([arrival for arrival, _ in delivered], delivered[0][1])
 
     async def receive_all(self, arrivals: Sequence[Arrival], at: datetime) -> list[bool]:
         """Store many events in one transaction; say of each whether it was new."""
@@ -82,13 +71,13 @@ class RevenueSide:
     ) -> dict[str, Verdict]:
         """Book events of one object as it was fetched, in one transaction; return what came of each.
 
-        `looked` is what came of the object that an earlier verdict named as `more`.
+        `looked` is what came of the object that an earlier verdict named as `more`. Objects that were fetched
+        while others were being booked share the next transaction.
         """
+        return await self._looks.put(_Look(event_ids, shown, at, looked))
 
-        def work(tx: Tx, world: World) -> dict[str, Verdict]:
-            return {each: events.apply_event(tx, world, each, shown, at, looked=looked) for each in event_ids}
-
-        return await self._core.rare("apply_events", work)
+    async def _apply(self, looks: Sequence[_Look]) -> list[dict[str, Verdict]]:
+        return await together(self._core, "apply_events", [_booking(look) for look in looks])
 
     async def apply_seen(self, shown: Shown, at: datetime) -> Verdict:
         """Book an object that a reconciler fetched, without an event."""
@@ -261,6 +250,13 @@ class RevenueSide:
         return await self._core.read(lambda tx: sale_lists.purchase_rows(tx, self._core.account_id, call_id))
 
 
-def _fail(waiting: asyncio.Future[bool], error: Exception) -> None:
-    if not waiting.done():
-        waiting.set_exception(error)
+def _booking(look: _Look) -> Callable[[Tx, World], dict[str, Verdict]]:
+    """Return the work of one look: each of its events, booked from the one object."""
+
+    def work(tx: Tx, world: World) -> dict[str, Verdict]:
+        return {
+            each: events.apply_event(tx, world, each, look.shown, look.at, looked=look.looked)
+            for each in look.event_ids
+        }
+
+    return work

@@ -35,7 +35,7 @@ SWITCH_S: Final = 2.0  # How late cards follow a posture.
 OVERLAP: Final = timedelta(hours=1)  # Stripe's list may show an event a little late.
 FIRST_LOOK_BACK: Final = timedelta(days=29)  # Stripe lists events for 30 days.
 OPEN_FOR: Final = timedelta(minutes=2)  # Sessions and instruments younger than this have told all there is.
-AT_ONCE: Final = 8  # Fetches under way together.
+AT_ONCE: Final = 16  # Fetches under way together: Stripe takes 100 ms and more for each.
 TAKEN: Final = 100  # Events taken in one round.
 FETCH_WITHIN_S: Final = 30.0
 _MOST_FOLLOWED: Final = 3  # From a charge to its session, and no further.

@@ -6,9 +6,9 @@ and repetition of events do not matter.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from ledger.records import ProofBy
 from plugins.payments.stripe_api import Answer, StripeApi
@@ -68,16 +68,18 @@ async def fetch(api: StripeApi, reference: str) -> Evidence:
     """Return one object as it is now. Raises stripe.StripeError unless it is there or absent."""
     import stripe
 
-    reader = _reader(api, reference)
-    if reader is None:
+    prefix = reference.split("_", 1)[0]
+    path = _PATHS.get(prefix)
+    if path is None:
         return Evidence(ref=reference, found=False)
+    purpose = "spend" if prefix in _SPENDS else "earn"
+    expand = {"expand": list(_EXPANDED[prefix])} if prefix in _EXPANDED else {}
     try:
-        answer = await api.ask(reader())
+        answer = await api.read(purpose, f"{path}/{quote(reference, safe='')}", **expand)
     except stripe.InvalidRequestError as error:
         if error.http_status == _GONE:
             return Evidence(ref=reference, found=False)
         raise
-    purpose = "spend" if _spends(reference) else "earn"
     return Evidence(
         ref=reference,
         found=True,
@@ -87,42 +89,31 @@ async def fetch(api: StripeApi, reference: str) -> Evidence:
     )
 
 
-def _spends(reference: str) -> bool:
-    return reference.startswith(("ic_", "iauth_", "ipi_", "obp_"))
-
-
-def _reader(api: StripeApi, reference: str) -> Callable[[], Awaitable[Any]] | None:
-    """Return how an object of this id is read, or None for kinds we never ask for."""
-    prefix = reference.split("_", 1)[0]
-    if _spends(reference):
-        return _spend_reader(api, prefix, reference)
-    v1 = api.client("earn").v1
-    readers: dict[str, Callable[[], Awaitable[Any]]] = {
-        "cs": lambda: v1.checkout.sessions.retrieve_async(
-            reference, {"expand": ["payment_intent.latest_charge.balance_transaction", "line_items"]}
-        ),
-        "pi": lambda: v1.payment_intents.retrieve_async(
-            reference, {"expand": ["latest_charge.balance_transaction"]}
-        ),
-        "ch": lambda: v1.charges.retrieve_async(reference, {"expand": ["balance_transaction"]}),
-        "re": lambda: v1.refunds.retrieve_async(reference, {"expand": ["balance_transaction"]}),
-        "pyr": lambda: v1.refunds.retrieve_async(reference, {"expand": ["balance_transaction"]}),
-        "dp": lambda: v1.disputes.retrieve_async(reference),
-        "du": lambda: v1.disputes.retrieve_async(reference),
-        "plink": lambda: v1.payment_links.retrieve_async(reference),
-    }
-    return readers.get(prefix)
-
-
-def _spend_reader(api: StripeApi, prefix: str, reference: str) -> Callable[[], Awaitable[Any]]:
-    client = api.client("spend")
-    readers: dict[str, Callable[[], Awaitable[Any]]] = {
-        "ic": lambda: client.v1.issuing.cards.retrieve_async(reference),
-        "iauth": lambda: client.v1.issuing.authorizations.retrieve_async(reference),
-        "ipi": lambda: client.v1.issuing.transactions.retrieve_async(reference),
-        "obp": lambda: client.v2.money_management.outbound_payments.retrieve_async(reference),
-    }
-    return readers[prefix]
+# Where objects of an id's kind are read, and what is read with them. Kinds we never ask for are not here.
+_PATHS: Final = {
+    "cs": "/v1/checkout/sessions",
+    "pi": "/v1/payment_intents",
+    "ch": "/v1/charges",
+    "py": "/v1/charges",
+    "re": "/v1/refunds",
+    "pyr": "/v1/refunds",
+    "dp": "/v1/disputes",
+    "du": "/v1/disputes",
+    "plink": "/v1/payment_links",
+    "ic": "/v1/issuing/cards",
+    "iauth": "/v1/issuing/authorizations",
+    "ipi": "/v1/issuing/transactions",
+    "obp": "/v2/money_management/outbound_payments",
+}
+_SPENDS: Final = frozenset({"ic", "iauth", "ipi", "obp"})
+_EXPANDED: Final = {
+    "cs": ("payment_intent.latest_charge.balance_transaction", "line_items"),
+    "pi": ("latest_charge.balance_transaction",),
+    "ch": ("balance_transaction",),
+    "py": ("balance_transaction",),
+    "re": ("balance_transaction",),
+    "pyr": ("balance_transaction",),
+}
 
 
 async def events(api: StripeApi, since: datetime) -> tuple[Evidence, ...]:

@@ -118,6 +118,16 @@ async def test_a_partial_capture_posts_its_part_and_the_rest_stays_committed(des
     assert [row["amount_minor"] for row in await desk.ledger.adjustments()] == [100]
 
 
+async def test_two_captures_in_one_round_are_posted_to_the_last_cent(desk: StripeDesk) -> None:
+    """M19: objects fetched together share a transaction, and the second finds what the first has posted."""
+    purchases = [await _purchase(desk, "10.00 USD", f"v{n}.example") for n in range(3)]
+    for number, done in enumerate(purchases):
+        purchase = await desk.ledger.purchase(done.envelope.call_id or "")
+        await _force_capture(desk, purchase.instrument_ref, 300 + number)
+    await desk.work()
+    assert await _used(desk, "account-month") == (903, 2097)
+
+
 async def test_under_no_spend_a_card_is_declined_and_switched_off(desk: StripeDesk) -> None:
     """M20: the posture reaches cards that are out already."""
     done = await _purchase(desk, "10.00 USD")
@@ -265,11 +275,11 @@ async def test_the_ledger_verifies_after_everything_that_money_can_do(tmp_path: 
 # --- parts -----------------------------------------------------------------------------------------------
 
 
-async def _purchase(desk: StripeDesk, amount: str) -> Any:  # noqa: ANN401  a CallResult
+async def _purchase(desk: StripeDesk, amount: str, vendor: str = "porkbun.com") -> Any:  # noqa: ANN401  a CallResult
     done = await desk.call(
         "request_card_purchase",
-        vendor="porkbun.com",
-        url="https://porkbun.com/checkout",
+        vendor=vendor,
+        url=f"https://{vendor}/checkout",
         category="software",
         purpose="a domain",
         amount=amount,

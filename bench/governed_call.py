@@ -297,7 +297,7 @@ async def bursar(agents_wanted: int) -> None:
 def _uvicorn(app: object, token: str) -> None:
     import uvicorn
 
-    opened = socket.socket()
+    opened = socket.socket(proto=socket.IPPROTO_TCP)  # Else asyncio leaves Nagle's algorithm on.
     opened.bind(("127.0.0.1", 0))
     print("serving", opened.getsockname()[1], token, flush=True)
     config = uvicorn.Config(cast("Any", app), log_level="warning", access_log=False)

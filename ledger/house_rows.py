@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from ledger.engines.tx import Row
@@ -16,6 +18,8 @@ from ledger.records import (
 )
 from ledger.times import from_us
 from policy.language import Posture
+
+TOKEN: Final = 10  # Where an agent's whole row holds the hash of its token.
 
 
 def agent_record(row: Row) -> AgentRecord:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from ledger import statements as sql
 from ledger.commands import Admission, Claim, Settlement
 from ledger.engines.tx import Row, Tx
-from ledger.house_rows import agent_record, operator_record
+from ledger.house_rows import TOKEN, agent_record, operator_record
 from ledger.judge import Law, PolicyBook
 from ledger.meters import (
     FLOATING,
@@ -86,12 +86,14 @@ def law_of(tx: Tx, account: str, sha256: str, sources: Sources) -> Law:
 
 def read_house(tx: Tx, account: str, version: int) -> House:
     """Read who and what may in one account."""
-    agents = [agent_record(row) for row in tx.rows(sql.AGENTS, account=account)]
+    rows = tx.rows(sql.AGENTS, account=account)
+    agents = [agent_record(row) for row in rows]
     operators = [operator_record(row) for row in tx.rows(sql.OPERATORS, account=account)]
     postures = tx.rows(sql.POSTURES, account=account)
     return House(
         version=version,
         agents={agent.name: agent for agent in agents},
+        tokens={row[TOKEN]: agent.name for row, agent in zip(rows, agents, strict=True)},
         operators={operator.operator_id: operator for operator in operators},
         postures={(row[1], row[2]): Posture(row[3]) for row in postures},
         accepted=dict(tx.rows(sql.ACCEPTED, account=account)),
@@ -165,6 +167,11 @@ class Wanted(Struct):
     twins: set[str] = msgspec.field(default_factory=set)
     waiting: set[str] = msgspec.field(default_factory=set)
     since_us: int = NEVER_US
+
+    def anything(self) -> bool:
+        """Say whether there is anything to load at all."""
+        counted = self.at or self.since or self.floating or self.earned
+        return bool(counted or self.payees or self.twins or self.waiting)
 
 
 def want_facts(world: World, want: Wanted, call_id: str, call: Call, at_us: int, *, claims: bool) -> None:

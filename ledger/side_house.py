@@ -163,13 +163,12 @@ class HouseSide:
     async def agent_by_token(self, token_sha256: str) -> AgentRecord | None:
         """Return the agent a token opens, also a revoked or expired one.
 
-        The caller says why it is refused.
+        The caller says why it is refused. A change of the house is seen at once; `last_seen_at` is as it was
+        at the last one.
         """
-        asked = select(h.agents).where(
-            h.agents.c.account_id == self._core.account_id, h.agents.c.token_sha256 == token_sha256
-        )
-        row = await self._core.read(lambda tx: tx.connection.execute(asked).first())
-        return None if row is None else agent_record(tuple(row))
+        found = await self._core.house()
+        name = found.tokens.get(token_sha256)
+        return None if name is None else found.agents[name]
 
     async def touch(self, agent: str, at: datetime) -> None:
         """Note that an agent was seen."""

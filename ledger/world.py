@@ -48,6 +48,7 @@ class House(Struct, frozen=True, kw_only=True):
 
     version: int
     agents: Mapping[str, AgentRecord] = {}  # By name, which is never given twice.
+    tokens: Mapping[str, str] = {}  # The hash of each agent's token to its name.
     operators: Mapping[str, OperatorRecord] = {}  # By id.
     postures: Mapping[tuple[str, str], Posture] = {}
     accepted: Mapping[str, str] = {}  # Tool to the hash of its accepted definition.

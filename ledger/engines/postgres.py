@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from ledger.engines.tx import Tx
 from policy.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -24,6 +25,10 @@ class AsyncReaders:
         """Run one function on a connection of the engine's."""
         async with self._engine.connect() as connection:
             return await connection.run_sync(work)
+
+    async def glance(self, work: Callable[[Tx], T]) -> T:
+        """Run one function of two or three indexed reads; over a wire that costs the same as any."""
+        return await self.run(lambda connection: work(Tx(connection)))
 
     async def dispose(self) -> None:
         """Close the connections."""

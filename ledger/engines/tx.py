@@ -71,12 +71,12 @@ class Tx:
         dbapi = connection.connection.dbapi_connection
         if dbapi is None:
             raise RuntimeError("the connection was closed under its transaction")
-        self._dbapi = dbapi
+        self.raw: Any = dbapi  # The driver's own connection.
 
     def rows(self, statement: Statement, **params: object) -> list[Row]:
         """Return all rows of a query."""
         text, names = statement.text(self.dialect)
-        cursor = self._dbapi.cursor()
+        cursor = self.raw.cursor()
         try:
             cursor.execute(text, tuple([params[name] for name in names]))
             return list(cursor.fetchall())
@@ -98,7 +98,7 @@ class Tx:
     def run(self, statement: Statement, **params: object) -> int:
         """Execute one statement that writes and return how many rows it touched."""
         text, names = statement.text(self.dialect)
-        cursor = self._dbapi.cursor()
+        cursor = self.raw.cursor()
         try:
             cursor.execute(text, tuple([params[name] for name in names]))
             return int(cursor.rowcount)
@@ -116,7 +116,7 @@ class Tx:
         if not rows:
             return
         text, _ = statement.text(self.dialect)
-        cursor = self._dbapi.cursor()
+        cursor = self.raw.cursor()
         try:
             cursor.executemany(text, rows)
         finally:

@@ -72,7 +72,7 @@ def set_password_hash(
     """Give an operator a password."""
     operator = need_operator(world, operator_id)
     _set(tx, world, operator.operator_id, password_hash=password_hash)
-    _log(world, operator.operator_id, "active", operator.role, "password", by=by, at=at)
+    _log(world, operator.operator_id, _state(operator), operator.role, "password", by=by, at=at)
     changed(tx, world)
 
 
@@ -100,7 +100,7 @@ def change_operator(
     others = [each for each in world.house.operators.values() if each.operator_id != operator.operator_id]
     if not any(each.active and each.role is Role.OWNER for each in (*others, new)):
         raise ConfigurationError("the last active owner can be neither disabled nor given another role")
-    state = "active" if new.active else "disabled"
+    state = _state(new)
     _set(tx, world, operator.operator_id, role=new.role.value, state=state)
     _log(
         world,
@@ -113,6 +113,10 @@ def change_operator(
     )
     changed(tx, world)
     return new
+
+
+def _state(operator: OperatorRecord) -> str:
+    return "active" if operator.active else "disabled"
 
 
 def _set(tx: Tx, world: World, operator_id: str, **columns: str) -> None:
@@ -160,7 +164,7 @@ def make_link(
             expires_at_us=to_us(expires_at),
         )
     )
-    _log(world, operator.operator_id, "active", operator.role, "link", by=by, at=at)
+    _log(world, operator.operator_id, _state(operator), operator.role, "link", by=by, at=at)
 
 
 def use_link(tx: Tx, world: World, link_sha256: str, at: datetime) -> OperatorRecord | None:

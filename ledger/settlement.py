@@ -118,7 +118,9 @@ def settled_by_us(world: World, row: CallRow, after_s: float) -> int:
     return max(ends, default=row.admitted_at_us) + round(after_s * SECOND_US)
 
 
-def _failed(world: World, command: Settlement, row: CallRow, at_us: int) -> Settled:
+def _failed(
+    world: World, command: Settlement, row: CallRow, at_us: int, *, unsent: int | None = None
+) -> Settled:
     _take_answer(command, row)
     fail(
         world,
@@ -131,6 +133,7 @@ def _failed(world: World, command: Settlement, row: CallRow, at_us: int) -> Sett
         at_us=at_us,
         evidence=command.evidence,
         result=command.result,
+        unsent=unsent,
     )
     world.apply(row, command.changes, command.at)
     return Settled(call=call_record(row), applied=True)
@@ -142,32 +145,41 @@ def _unsent(world: World, command: Settlement, row: CallRow, attempt: AttemptRow
     world.change_attempt(attempt)
     row.maybe_sent = int(bool(_sent(world, row)))
     if row.state == "unknown" or row.maybe_sent:
-        return _doubt(world, command, row, command.code, command.message, at_us=at_us)
+        return _doubt(world, command, row, command.code, command.message, at_us=at_us, unsent=attempt.number)
     if row.kind == Kind.HUMAN_ONLY or (row.run_by_us is not None and at_us >= row.run_by_us):
-        return _failed(world, command, row, at_us)
+        return _failed(world, command, row, at_us, unsent=attempt.number)
     caps.float_again(world, row)
     move(world, row, "queued", at_us)
     row.lease_until_us = None
     row.held_reason, row.message = command.code or "not_sent", command.message
     reason = {"reason": command.message} if command.message else None
-    world.log(CallRequeued(attempts=row.attempts), row.call_id, _actor(command, row), at_us, reason)
+    fact = CallRequeued(attempts=row.attempts, unsent=attempt.number)
+    world.log(fact, row.call_id, _actor(command, row), at_us, reason)
     return Settled(call=call_record(row), applied=True)
 
 
 def _doubt(
-    world: World, command: Settlement, row: CallRow, code: str, message: str, *, at_us: int
+    world: World,
+    command: Settlement,
+    row: CallRow,
+    code: str,
+    message: str,
+    *,
+    at_us: int,
+    unsent: int | None = None,
 ) -> Settled:
     """Leave or make a call unknown: the money may have moved, so its hold stays."""
     if command.outcome is not Outcome.NOT_SENT:
         _take_answer(command, row)
     payload = {name: text for name, text in (("reason", message), ("evidence", command.evidence)) if text}
     if row.state == "executing":
-        make_unknown(world, row, code, message, at_us, actor=_actor(command, row), evidence=command.evidence)
+        actor = _actor(command, row)
+        make_unknown(world, row, code, message, at_us, actor=actor, evidence=command.evidence, unsent=unsent)
         world.apply(row, command.changes, command.at)
         return Settled(call=call_record(row), applied=True)
     row.lease_until_us = None
     world.change(row)
-    ended = AttemptEnded(attempts=row.attempts, outcome=_ENDED[command.outcome])
+    ended = AttemptEnded(attempts=row.attempts, outcome=_ENDED[command.outcome], unsent=unsent)
     world.log(ended, row.call_id, _actor(command, row), at_us, payload or None)
     return Settled(call=call_record(row), applied=False)
 
@@ -181,6 +193,7 @@ def make_unknown(
     *,
     actor: str = SYSTEM,
     evidence: str = "",
+    unsent: int | None = None,
 ) -> None:
     """Make an executing call unknown; its hold stays for as long as nobody knows."""
     move(world, row, "unknown", at_us)
@@ -189,7 +202,8 @@ def make_unknown(
     row.unknown_at_us = at_us
     row.alert_at_us = at_us + ALERT_AFTER_US
     payload = {name: text for name, text in (("reason", message), ("evidence", evidence)) if text}
-    world.log(CallUnknown(attempts=row.attempts, code=row.code), row.call_id, actor, at_us, payload or None)
+    fact = CallUnknown(attempts=row.attempts, code=row.code, unsent=unsent)
+    world.log(fact, row.call_id, actor, at_us, payload or None)
 
 
 def _outdated(command: Settlement, row: CallRow) -> Settled:

@@ -72,6 +72,7 @@ def fail(  # noqa: PLR0913 -- all of them are what it is, by name
     at_us: int,
     evidence: str = "",
     result: bytes = b"",
+    unsent: int | None = None,
 ) -> None:
     """Void what a call holds and end it as failed: nothing happened there."""
     row.code, row.message, row.retry = code, message, retry
@@ -80,10 +81,19 @@ def fail(  # noqa: PLR0913 -- all of them are what it is, by name
     caps.release(world, row)
     move(world, row, "failed", at_us)
     caps.count_outcome(world, row, at_us)
-    log_settled(world, row, proof, actor=actor, at_us=at_us, evidence=evidence)
+    log_settled(world, row, proof, actor=actor, at_us=at_us, evidence=evidence, unsent=unsent)
 
 
-def log_settled(world: World, row: CallRow, proof: Proof, *, actor: str, at_us: int, evidence: str) -> None:
+def log_settled(
+    world: World,
+    row: CallRow,
+    proof: Proof,
+    *,
+    actor: str,
+    at_us: int,
+    evidence: str,
+    unsent: int | None = None,
+) -> None:
     """Write the audit entry of a settlement."""
     fact = CallSettled(
         state=row.state,
@@ -93,6 +103,7 @@ def log_settled(world: World, row: CallRow, proof: Proof, *, actor: str, at_us: 
         actual_minor=row.actual_minor,
         currency=row.currency,
         code=row.code or None,
+        unsent=unsent,
     )
     payload: dict[str, object] = {}
     if row.result:

@@ -105,12 +105,13 @@ class CallRenewed(Fact, frozen=True, kw_only=True):
 
 
 class CallRequeued(Fact, frozen=True, kw_only=True):
-    """Every attempt so far is provably unsent, so the call may wait again (M1)."""
+    """Every attempt so far is provably unsent, so the call may wait again (M1). `unsent` is the last."""
 
     KIND = "call.requeued"
     SUBJECT = "call"
     PAYLOAD = ("reason",)
     attempts: int
+    unsent: int | None = None
     state: str = "queued"
 
 
@@ -121,6 +122,7 @@ class CallUnknown(Fact, frozen=True, kw_only=True):
     SUBJECT = "call"
     PAYLOAD = ("reason", "evidence")
     attempts: int
+    unsent: int | None = None
     code: str | None = None
     state: str = "unknown"
 
@@ -135,6 +137,7 @@ class CallSettled(Fact, frozen=True, kw_only=True):
     proof_level: str
     proof_by: str
     attempts: int | None = None
+    unsent: int | None = None
     actual_minor: int | None = None
     currency: str | None = None
     code: str | None = None
@@ -161,12 +164,16 @@ class CallExpired(Fact, frozen=True, kw_only=True):
 
 
 class AttemptEnded(Fact, frozen=True, kw_only=True):
-    """An attempt ended without settling its call: refused on a replay, found absent too early (M2, M3)."""
+    """An attempt ended without settling its call: refused on a replay, found absent too early (M2, M3).
+
+    Here and below `unsent` is the number of an attempt that provably never left.
+    """
 
     KIND = "attempt.ended"
     SUBJECT = "call"
     PAYLOAD = ("evidence", "reason")
     attempts: int
+    unsent: int | None = None
     outcome: str
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from ledger.audit import implied
 from ledger.audit.bad_row import BadRow
 from ledger.audit.catalogue import CATALOGUE
 from ledger.audit.entry import Entry
@@ -38,6 +39,7 @@ TOLD: Final[Mapping[str, Told]] = {
     "call": Told("tool_calls", ("call_id",), ("code", "held_reason", "lease_until_us", "run_by_us")),
     "approval": Told("approvals", ("approval_id",)),
     "verdict": Told("verdicts", ("verdict_id",)),
+    "attempt": Told("attempts", ("call_id", "number")),
     "review": Told("reviews", ("review_id",)),
     "adjustment": Told("adjustments", ("adjustment_id",)),
     "discrepancy": Told("discrepancies", ("discrepancy_id",)),
@@ -54,10 +56,6 @@ TOLD: Final[Mapping[str, Told]] = {
     "revenue": Told("revenue_events", ("revenue_id",)),
     "purchase": Told("purchases", ("purchase_id",)),
     "question": Told("authorization_requests", ("event_id",)),
-}
-# Entries whose subject is another's, which also make or change a row of their own: kind, subject, and its id.
-ALSO: Final[Mapping[str, tuple[str, str]]] = {
-    "verdict.given": ("verdict", "verdict_id"),
 }
 # What payloads say, as long as they are not erased, and the columns that repeat it: by kind.
 PAYLOADS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -76,6 +74,8 @@ PAYLOADS: Final[Mapping[str, Mapping[str, str]]] = {
     "call.denied": {"decision": "decision"},
     "call.settled": {"result": "result"},
     "approval.requested": {"op_hash": "op_hash"},
+    "posture.moved": {"reason": "because"},
+    "agent.changed": {"name": "name", "kits": "kits"},
 }
 # What an erasure empties beside the payload: what was asked for, of whom, and the hashes over it (M35).
 EMPTIED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -89,9 +89,9 @@ _PAYLOAD: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 def told_columns(subject: str) -> frozenset[str]:
     """Return the columns of a subject's table that `verify` looks at."""
     told = TOLD[subject]
-    kinds = [cls for cls in CATALOGUE.values() if subject in {cls.SUBJECT, ALSO.get(cls.KIND, ("",))[0]}]
+    kinds = [cls for cls in CATALOGUE.values() if subject == cls.SUBJECT]
     said = {name for cls in kinds for name in cls.__struct_fields__}
-    said |= {f"{cls.SUBJECT}_id" for cls in kinds if subject != cls.SUBJECT}
+    said |= set(implied.COLUMNS.get(subject, ()))
     said |= {column for cls in kinds for column in PAYLOADS.get(cls.KIND, {}).values()}
     moves = {"moves"} if told.table == "adjustments" else set()
     return frozenset({*told.key, *said, *moves})
@@ -104,6 +104,7 @@ class Replay:
         self._account = account
         self._rows: dict[str, dict[str, Facts]] = {subject: {} for subject in TOLD}
         self._usage: Amounts = defaultdict(lambda: [0, 0, 0])
+        self._implied = implied.Implied()
 
     def take(self, entry: Entry, payload: bytes | None) -> None:
         """Fold one entry; `payload` is its canonical JSON, or None where it has none or was erased."""
@@ -120,12 +121,8 @@ class Replay:
             row_so_far = self._rows[entry.subject_type].get(entry.subject_id, {})
             for column in told.passing:
                 row_so_far.pop(column, None)
-        also = ALSO.get(entry.kind)
-        if also is not None:
-            subject, name = also
-            own = {**facts, entry.subject_type + "_id": entry.subject_id}
-            del own["state"]
-            self._fold(subject, facts[name], own)
+        for subject, key, columns_told in self._implied.of(entry, payload):
+            self._fold(subject, key, columns_told)
         self._fold(entry.subject_type, entry.subject_id, facts)
         columns = PAYLOADS.get(entry.kind)
         if columns is not None:
@@ -178,6 +175,8 @@ def _said(entry: Entry, payload: bytes | None, columns: Mapping[str, str]) -> Fa
 
 def _equal(stored: object, says: object) -> bool:
     """Compare a column with what was said of it; the log writes NULL and empty bytes as an empty text."""
+    if isinstance(says, list):
+        return stored == msgspec.json.encode(says).decode()
     if isinstance(stored, bytes):
         return stored == str(says).encode()
     return stored == says or (stored is None and says == "")

@@ -27,7 +27,10 @@ from ledger.audit.verify import Anchor, Verified, verify_account
 
 INSTANCE = "ins_1"
 NOON_US = 1_763_800_000_000_000
-TABLES = ("tool_calls", "approvals", "verdicts", "reservations", "cap_usage", "adjustments", "postures")
+TABLES = (
+    *("tool_calls", "attempts", "approvals", "verdicts", "reservations"),
+    *("cap_usage", "adjustments", "postures"),
+)
 
 
 def signing_key(seed: int) -> SigningKey:
@@ -181,6 +184,7 @@ class Scribe:
             policy_sha256="ab" * 32,
         )
         self.write(claimed, call_id)
+        self.attempt(call_id, claimed)
         if self.rng.random() < 0.8:
             end = self.rng.choice(["succeeded", "failed", "unknown"])
             if end == "unknown":
@@ -216,6 +220,21 @@ class Scribe:
         rows["reservations"].append({**hold, "posted": posted, "state": state})
         self.book(meter, int(start), held=held, posted=posted)
 
+    def attempt(self, call_id: str, claimed: calls.CallClaimed) -> None:
+        """The row of an attempt, as its claim makes it."""
+        self.log.tables["attempts"].append(
+            {
+                "call_id": call_id,
+                "number": claimed.attempts,
+                "purpose": claimed.purpose,
+                "lease_token": claimed.lease_token,
+                "lease_until_us": claimed.lease_until_us,
+                "started_at_us": self.at_us,
+                "holder": "agent:scout",
+                "maybe_sent": 1,
+            }
+        )
+
     def book(self, meter: str, start: int, *, held: int, posted: int) -> None:
         """Move a usage row."""
         for row in self.log.tables["cap_usage"]:
@@ -250,7 +269,8 @@ class Scribe:
         name, _, key = scope.partition(":")
         rows = self.log.tables["postures"]
         rows[:] = [row for row in rows if (row["scope"], row["scope_key"]) != (name, key)]
-        rows.append({"scope": name, "scope_key": key, "posture": posture})
+        row = {"scope": name, "scope_key": key, "posture": posture, "because": "because"}
+        rows.append({**row, "at_us": self.at_us})
         rows.sort(key=lambda row: (row["scope"], row["scope_key"]))
 
 

@@ -28,6 +28,13 @@ ORIGIN = origin_of(INSTANCE, "acc_1")
         ("reservations", {"state": "held"}, "it is held, its call is succeeded"),
         ("reservations", {"call_id": "call_x"}, "its call is unheard of"),
         ("postures", {"posture": "loose"}, "posture is 'loose'"),
+        ("postures", {"because": "all is well"}, "because is 'all is well'"),
+        ("postures", {"at_us": 1}, "at_us is 1, the log says"),
+        ("attempts", {"maybe_sent": 0}, "maybe_sent is 0, the log says 1"),
+        ("attempts", {"lease_token": 9}, "lease_token is 9, the log says 1"),
+        ("attempts", {"lease_until_us": 9}, "lease_until_us is 9, the log says"),
+        ("attempts", {"purpose": "lookup"}, "purpose is 'lookup', the log says"),
+        ("attempts", {"number": 2}, "the log never spoke of it"),
     ],
 )
 def test_tables_that_the_log_does_not_say_are_found(table: str, change: dict[str, Any], named: str) -> None:
@@ -39,7 +46,7 @@ def test_tables_that_the_log_does_not_say_are_found(table: str, change: dict[str
     assert named in found(scribe)
 
 
-@pytest.mark.parametrize("table", ["tool_calls", "cap_usage", "reservations", "postures"])
+@pytest.mark.parametrize("table", ["tool_calls", "attempts", "cap_usage", "reservations", "postures"])
 def test_a_row_deleted_from_a_table_is_found(table: str) -> None:
     """A call that vanished from the table is still in the log."""
     scribe = history()
@@ -75,17 +82,48 @@ def test_verdicts_are_told_by_entries_about_their_request() -> None:
         calls.ApprovalRequested(call_id="call_1", expires_at_us=1), "apr_1", payload={"op_hash": "aa"}
     )
     given = calls.VerdictGiven(verdict_id="ver_1", operator="ada", verdict="approve", state="approved")
-    scribe.write(given, "apr_1")
+    scribe.write(given, "apr_1", payload={"op_hash": "aa", "comment": "fine"})
     tables = scribe.log.tables
-    tables["approvals"].append(
-        {"approval_id": "apr_1", "call_id": "call_1", "state": "approved", "op_hash": "aa"}
-    )
+    request = {"approval_id": "apr_1", "call_id": "call_1", "state": "approved", "op_hash": "aa"}
+    tables["approvals"].append({**request, "approved_at_us": scribe.at_us})
     tables["verdicts"].append(
-        {"verdict_id": "ver_1", "approval_id": "apr_1", "operator": "ada", "verdict": "approve"}
+        {
+            "verdict_id": "ver_1",
+            "approval_id": "apr_1",
+            "call_id": "call_1",
+            "operator": "ada",
+            "verdict": "approve",
+            "op_hash": "aa",
+            "comment": "fine",
+            "at_us": scribe.at_us,
+            "revoked_at_us": None,
+        }
     )
     assert verified(scribe).bad is None
     tables["verdicts"][0]["operator"] = "eve"
     assert "verdicts ver_1: operator is 'eve'" in found(scribe)
+
+
+def test_a_yes_that_was_taken_back_stays_taken_back() -> None:
+    """M27: a column that is emptied would let the yes count again, and no state shows it."""
+    scribe = history(2)
+    asked = calls.ApprovalRequested(call_id="call_1", expires_at_us=1)
+    scribe.write(asked, "apr_1", payload={"op_hash": "aa"})
+    verdict = {"call_id": "call_1", "approval_id": "apr_1", "operator": "ada", "verdict": "approve"}
+    rows = scribe.log.tables["verdicts"]
+    for number, state in ((1, "pending"), (2, "approved")):
+        given = calls.VerdictGiven(verdict_id=f"ver_{number}", operator="ada", verdict="approve", state=state)
+        scribe.write(given, "apr_1", payload={"op_hash": "aa"})
+        rows.append({**verdict, "verdict_id": f"ver_{number}", "op_hash": "aa", "revoked_at_us": None})
+    request = {"approval_id": "apr_1", "call_id": "call_1", "op_hash": "aa", "state": "revoked"}
+    scribe.log.tables["approvals"].append(request)
+    rows[0]["revoked_at_us"] = scribe.at_us
+    scribe.write(calls.VerdictRevoked(operator="ada", state="revoked"), "apr_1")
+    assert "verdicts ver_2: revoked_at_us is None, the log says" in found(scribe)
+    rows[1]["revoked_at_us"] = scribe.at_us
+    assert verified(scribe).bad is None
+    rows[0]["revoked_at_us"] = None
+    assert "verdicts ver_1: revoked_at_us is None, the log says" in found(scribe)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from ledger.records import CallState
 from tests.provider.house import Desk, Shop
 from tests.tool_server.doors import token_of
-from tests.tool_server.wires import WIRES, Agent, Said, connected, enlist, listening
+from tests.tool_server.wires import FAR_WIRES, WIRES, Agent, Said, connected, enlist, listening
 
 
 async def answer(desk: Desk, said: Said, verdict: str = "approve") -> None:
@@ -27,7 +27,7 @@ async def settled(agent: Agent, said: Said, *, status: str) -> Said:
     raise AssertionError(f"it is {said.status}, not {status}: {said.text}")
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", [*WIRES, *FAR_WIRES])
 async def test_the_whole_story(wire: str, small: Desk, shop: Shop) -> None:
     """Denied, pending, approved, executed, replayed, twin, cancelled, unknown then reconciled."""
     await enlist(small, "wanda")

@@ -7,7 +7,9 @@ currency, call caps count draft, earn, spend and provision. A cap whose match is
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from policy import windows
 from policy.compiled import CompiledCap
@@ -17,7 +19,7 @@ from policy.model import CapLine, EarnedNeed, Reserve, Usage, UsageNeed
 _NO_USAGE: Final = Usage()
 
 
-class Weighed(NamedTuple):
+class Weighed(Struct, frozen=True, gc=False):
     """All caps a call meets with their lines, sorted by id; None where something could not be looked up."""
 
     bound: list[CompiledCap]

@@ -9,7 +9,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from datetime import tzinfo
-from typing import Final, NamedTuple
+from operator import attrgetter
+from typing import Final
+
+from msgspec import Struct
 
 from policy import explain, windows
 from policy.explain import CALLS
@@ -39,7 +42,7 @@ from policy.matching import (
     is_human_only,
     names,
 )
-from policy.model import Effect, RuleLine
+from policy.model import Ask, Effect, RuleLine
 
 _BROUGHT: Final = Mark("built in", 0, 0)
 # M29: who answers for a human-only effect that no rule speaks of.
@@ -66,13 +69,13 @@ _SORTS_KEPT: Final = 4_096  # Far more sorts of calls than a house has; callers 
 
 
 SCOPE_KEYS: Final[dict[Scope, Callable[[Question], str]]] = {
-    Scope.ACCOUNT: lambda q: q.call.account,
-    Scope.PROJECT: lambda q: q.call.project,
-    Scope.RUN: lambda q: q.call.run,
-    Scope.AGENT: lambda q: q.call.agent,
-    Scope.PROVIDER: lambda q: q.effect.provider,
+    Scope.ACCOUNT: attrgetter("call.account"),
+    Scope.PROJECT: attrgetter("call.project"),
+    Scope.RUN: attrgetter("call.run"),
+    Scope.AGENT: attrgetter("call.agent"),
+    Scope.PROVIDER: attrgetter("effect.provider"),
     Scope.PAYEE: lambda q: q.payee or "",  # All that name nobody share one.
-    Scope.TOOL: lambda q: q.call.tool,
+    Scope.TOOL: attrgetter("call.tool"),
 }
 
 
@@ -81,6 +84,7 @@ class CompiledRule:
 
     __slots__ = (
         "allows",
+        "desk",
         "first",
         "id",
         "line",
@@ -88,6 +92,7 @@ class CompiledRule:
         "parts",
         "rule",
         "silent_where",
+        "single",
         "timed",
         "unless",
         "varies",
@@ -98,6 +103,7 @@ class CompiledRule:
         self.rule = rule
         self.id = rule.id
         self.allows = rule.effect is Answer.ALLOW
+        self.desk = next((desk for desk in policy.desks if desk.id == rule.approval), OWNERS_DESK)
         self.match = compile_match(rule.match, lists=policy.lists, sum_key=rule.id, count_key=rule.id)
         self.first = self.match.every[0] if self.match.every else _holds
         self.unless: Tests | None = (
@@ -110,6 +116,7 @@ class CompiledRule:
                 count_key=unless_key(rule.id) if rule.match.count_above else rule.id,
             )
         )
+        self.single = self.unless is None and len(self.match.every) <= 1  # `first` is all it asks.
         self.parts = (self.match,) if self.unless is None else (self.match, self.unless)
         self.timed = any(name in _TIMED for part in self.parts for name in part.names)
         self.line = RuleLine(rule.id, rule.at, rule.effect, rule.because, explain.words(rule.match))
@@ -143,6 +150,7 @@ class CompiledRule:
             return self
         bare = copy.copy(self)
         bare.unless = None
+        bare.single = len(self.match.every) <= 1
         bare.parts = (self.match,)
         bare.timed = any(name in _TIMED for name in self.match.names)
         return bare
@@ -155,11 +163,14 @@ def speaking(rules: tuple[CompiledRule, ...], question: Question) -> Speaking:
     """Return the rules that apply, each with True, or None where it applies because of a doubt."""
     found: Speaking = []
     for rule in rules:
-        # Most rules end at their first no, so that one is asked before anything else is set up.
-        if rule.first(question) is not False:
+        # Most rules end at their first test, so that one is asked before anything else is set up.
+        speaks = rule.first(question)
+        if speaks is False:
+            continue
+        if not speaks or not rule.single:
             speaks = rule.applies(question)
-            if speaks is not False:
-                found.append((rule, speaks))
+        if speaks is not False:
+            found.append((rule, speaks))
     return found
 
 
@@ -226,7 +237,15 @@ class CompiledCap:
         return ours and effect.kind in MONEY_OUT
 
 
-class Candidates(NamedTuple):
+class Asked(Struct, frozen=True, kw_only=True):
+    """What some rules together ask for: which desks must agree, and how that is said."""
+
+    asks: tuple[Ask, ...]
+    message: str
+    would_change: tuple[str, ...]
+
+
+class Candidates(Struct, frozen=True, kw_only=True):
     """All that can concern one sort of call, each group sorted by id: the file's order is forgotten."""
 
     human_only: bool
@@ -240,12 +259,14 @@ class Candidates(NamedTuple):
     caps: tuple[CompiledCap, ...]
     looks_up: tuple[CompiledRule, ...]  # Those with a sum, a count or a known payee to look up.
     caps_ask_payee: bool
+    # What rules that spoke together asked for, so that the same words are not put together for every call.
+    asked: dict[tuple[CompiledRule, ...], Asked]
 
 
 class Compiled:
     """One policy, ready to decide."""
 
-    __slots__ = ("_index", "caps", "desks", "policy", "rules", "tz", "vendors")
+    __slots__ = ("_index", "caps", "policy", "rules", "tz", "vendors")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -254,7 +275,6 @@ class Compiled:
             (CompiledRule(rule, policy) for rule in policy.rules), key=lambda one: (one.id, one.rule.at.line)
         )
         self.caps = sorted((CompiledCap(cap, policy) for cap in policy.caps), key=lambda one: one.id)
-        self.desks = {desk.id: desk for desk in policy.desks}
         self.vendors = globs(tuple(name.casefold() for name in policy.lists.get(KNOWN_PAYEES, ())))
         self._index: dict[tuple[str, Kind, Mode, str, str, str | None], Candidates] = {}
 
@@ -290,6 +310,7 @@ class Compiled:
             caps=caps,
             looks_up=tuple(rule for rule in rules if _looks_up(rule)),
             caps_ask_payee=any(cap.cap.match and cap.cap.match.payee_known is not None for cap in caps),
+            asked={},
         )
 
 

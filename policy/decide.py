@@ -6,8 +6,11 @@ three always give the same answer: there is no clock, no randomness and no looku
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
+
+from msgspec import Struct
 
 from policy import explain, refusing
 from policy.capping import cap_needs, reserves, weigh
@@ -15,19 +18,22 @@ from policy.compiled import (
     HUMAN_ONLY_DESK,
     OWNERS_DESK,
     SCOPE_KEYS,
+    Asked,
     Candidates,
     CompiledRule,
     Speaking,
     compile_policy,
     speaking,
 )
-from policy.language import Answer, Kind, Policy
-from policy.matching import COUNTED, MONEY_OUT, Question, Tests, Truth, is_human_only
+from policy.language import Answer, CountAbove, Kind, Policy, SumAbove
+from policy.matching import COUNTED, MONEY_OUT, Question, Tests, is_human_only
 from policy.model import Ask, Call, CountNeed, Decision, Facts, Needs, RuleLine, SumNeed, Twin
 from policy.refusing import Refusal
 
 _NOTHING_KNOWN: Final = Facts(now=datetime(1970, 1, 1, tzinfo=UTC))
 _TWIN_UNSURE: Final = "unknown"  # A twin that may have been bought: owners answer, whoever else does.
+_NOBODY_ASKED: Final = Asked(asks=(), message="", would_change=())
+_SETS_KEPT: Final = 1_024  # Sets of rules that ask together: far more than a file's rules make.
 _LEDGER_ONLY: Final = "bursar"  # The provider of tools that touch nothing but the ledger: always ready.
 
 
@@ -39,14 +45,14 @@ def needs(policy: Policy, call: Call) -> Needs:
     question = Question(call, _NOTHING_KNOWN, compiled.tz)
     found = compiled.candidates(call.tool, call.effect, question.currency)
     usage, earned = cap_needs(found.caps, question)
-    parts = _parts_that_look_up(found, question) if found.looks_up else []
-    ask_payee = found.caps_ask_payee or any(part.match.payee_known is not None for part in parts)
+    asked = _lookups(found, question) if found.looks_up else _NO_LOOKUPS
+    ask_payee = found.caps_ask_payee or asked.payee
     payee = question.payee
     return Needs(
         usage=usage,
         earned=earned,
-        sums=_sum_needs(parts, question) if parts else (),
-        counts=_count_needs(parts, question) if parts else (),
+        sums=tuple(asked.sums),
+        counts=tuple(asked.counts),
         payee_known=ask_payee and payee is not None and not compiled.vendors(payee),
         twin=found.money_out,
         waiting=found.money_out or found.human_only or _may_wait(found, question),
@@ -77,25 +83,24 @@ def decide(policy: Policy, call: Call, facts: Facts) -> Decision:
     own = call.own and _takes_back_its_own(call)
     asking = [] if own else speaking(found.approvals, question)
     allowing = [] if asking else speaking(found.allows, question)
-    asks = () if own else hearing.asks(asking)
-    refused = hearing.refusal(silent=not (own or asking or allowing), waits=bool(asks))
+    asked = _NOBODY_ASKED if own else hearing.asks(asking)
+    refused = hearing.refusal(silent=not (own or asking or allowing), waits=bool(asked.asks))
     if refused is not None:
         return hearing.deny(refused)
-    if asks:
-        return hearing.ask(asks, asking)
+    if asked.asks:
+        return hearing.ask(asked, asking)
     return hearing.allow(_lines(allowing, question))
 
 
 class _Hearing:
     """One call before its policy: what every answer is made of."""
 
-    __slots__ = ("desks", "facts", "found", "policy", "question", "shadows", "twin", "weighed")
+    __slots__ = ("facts", "found", "policy", "question", "shadows", "twin", "weighed")
 
     def __init__(self, policy: Policy, call: Call, facts: Facts) -> None:
         compiled = compile_policy(policy)
         self.policy = policy
         self.facts = facts
-        self.desks = compiled.desks
         self.question = Question(call, facts, compiled.tz)
         self.found = compiled.candidates(call.tool, call.effect, self.question.currency)
         self.weighed = weigh(self.found.caps, self.question)
@@ -121,22 +126,17 @@ class _Hearing:
             refused = refusing.by_waiting(self.policy, weighed, question)
         return refused
 
-    def asks(self, asking: Speaking) -> tuple[Ask, ...]:
+    def asks(self, asking: Speaking) -> Asked:
         """Return every desk that must agree, each with the rules that ask it, sorted by desk."""
-        if not asking and self.twin is None and not self.found.human_only:
-            return ()
-        by_desk: dict[str, list[str]] = {}
-        for rule, _ in asking:
-            desk = rule.rule.approval or ""
-            by_desk.setdefault(desk if desk in self.desks else "", []).append(rule.id)
-        asks = [Ask(self.desks.get(desk, OWNERS_DESK), tuple(by_desk[desk])) for desk in sorted(by_desk)]
-        if self.found.human_only and not asks:
-            asks.append(Ask(HUMAN_ONLY_DESK, ()))
-        # M26: owners, where nobody else is asked, and always where the twin may have been bought.
-        twin_asks = self.twin is not None and (not asks or self.twin.state == _TWIN_UNSURE)
-        if twin_asks and all(ask.desk is not OWNERS_DESK for ask in asks):
-            asks.append(Ask(OWNERS_DESK, ()))
-        return tuple(asks)
+        rules = tuple([rule for rule, _ in asking])
+        if self.twin is not None:
+            return _asked(rules, self.twin, human_only=self.found.human_only)
+        known = self.found.asked.get(rules)
+        if known is None:
+            if len(self.found.asked) >= _SETS_KEPT:
+                self.found.asked.clear()
+            known = self.found.asked[rules] = _asked(rules, None, human_only=self.found.human_only)
+        return known
 
     def deny(self, refusal: Refusal, rules: tuple[RuleLine, ...] = ()) -> Decision:
         """Answer no; nothing is reserved and nobody is asked."""
@@ -155,20 +155,19 @@ class _Hearing:
             policy_sha256=self.policy.sha256,
         )
 
-    def ask(self, asks: tuple[Ask, ...], asking: Speaking) -> Decision:
+    def ask(self, asked: Asked, asking: Speaking) -> Decision:
         """Answer that people must agree; what it would cost is held meanwhile."""
         held = self._held_reason()
-        silent = tuple([rule.silent_where for rule, _ in asking if rule.silent_where])
         return Decision(
             answer=Answer.REQUIRE_APPROVAL,
             rules=_lines(asking, self.question),
             shadows=self.shadows,
             caps=tuple(self.weighed.lines),
             reserves=reserves(self.weighed, self.question),
-            asks=asks,
+            asks=asked.asks,
             twin=self.twin,
-            message=explain.who_answers(asks, self.twin),
-            would_change=silent,
+            message=asked.message,
+            would_change=asked.would_change,
             policy_sha256=self.policy.sha256,
             held_reason=held,
             missing=self.facts.missing if held else (),
@@ -199,45 +198,82 @@ def _takes_back_its_own(call: Call) -> bool:
     return call.own and call.effect.kind is Kind.WITHDRAW and not is_human_only(call.effect)
 
 
+def _asked(rules: tuple[CompiledRule, ...], twin: Twin | None, *, human_only: bool) -> Asked:
+    """Add up whom these rules, the effect itself and its twin ask."""
+    by_desk: dict[str, list[CompiledRule]] = {}
+    for rule in rules:
+        by_desk.setdefault(rule.desk.id, []).append(rule)
+    asks = [Ask(among[0].desk, tuple(rule.id for rule in among)) for _, among in sorted(by_desk.items())]
+    if human_only and not asks:
+        asks.append(Ask(HUMAN_ONLY_DESK, ()))
+    # M26: owners, where nobody else is asked, and always where the twin may have been bought.
+    twin_asks = twin is not None and (not asks or twin.state == _TWIN_UNSURE)
+    if twin_asks and OWNERS_DESK.id not in by_desk:
+        asks.append(Ask(OWNERS_DESK, ()))
+    return Asked(
+        asks=tuple(asks),
+        message=explain.who_answers(asks, twin),
+        would_change=tuple(rule.silent_where for rule in rules if rule.silent_where),
+    )
+
+
 def _lines(rules: Speaking, question: Question) -> tuple[RuleLine, ...]:
     """Return each rule's line; only what depends on this call is worded now."""
-    return tuple([_line(rule, truth, question) for rule, truth in rules])
+    return tuple(
+        [
+            rule.line
+            if truth and not rule.varies
+            else explain.line(rule.line, rule.match, rule.unless, question, in_doubt=not truth)
+            for rule, truth in rules
+        ]
+    )
 
 
-def _line(rule: CompiledRule, truth: Truth, question: Question) -> RuleLine:
-    if truth and not rule.varies:
-        return rule.line
-    return explain.line(rule.line, rule.match, rule.unless, question, in_doubt=not truth)
+class _Lookups(Struct, frozen=True, gc=False):
+    """What rules must be told before they can speak."""
+
+    sums: Sequence[SumNeed]
+    counts: Sequence[CountNeed]
+    payee: bool
 
 
-def _parts_that_look_up(found: Candidates, question: Question) -> list[Tests]:
-    """Return each match and unless whose facts could still make its rule speak."""
-    return [part for rule in found.looks_up if rule.may_apply(question) for part in rule.parts]
+_NO_LOOKUPS: Final = _Lookups((), (), payee=False)
 
 
-def _sum_needs(parts: list[Tests], question: Question) -> tuple[SumNeed, ...]:
-    sums = []
-    for part in parts:
-        wanted = part.match.sum_above
-        kinds = part.match.kind or MONEY_OUT
-        if wanted is not None and question.currency is not None and question.effect.kind in kinds:
-            key = SCOPE_KEYS[wanted.per](question)
-            mode = question.effect.mode
-            sums.append(SumNeed(part.sum_key, wanted.per, key, question.currency, mode, wanted.window, kinds))
-    return tuple(sums)
+def _lookups(found: Candidates, question: Question) -> _Lookups:
+    """Ask for the facts of each match and unless that could still make its rule speak."""
+    sums: list[SumNeed] = []
+    counts: list[CountNeed] = []
+    payee = False
+    for rule in found.looks_up:
+        if not rule.may_apply(question):
+            continue
+        for part in rule.parts:
+            match = part.match
+            payee = payee or match.payee_known is not None
+            if match.sum_above is not None:
+                sums += _sum_need(part, match.sum_above, question)
+            if match.count_above is not None:
+                counts += _count_need(part, match.count_above, question)
+    return _Lookups(sums, counts, payee)
 
 
-def _count_needs(parts: list[Tests], question: Question) -> tuple[CountNeed, ...]:
-    counts = []
-    for part in parts:
-        wanted = part.match.count_above
-        kinds = part.match.kind or COUNTED
-        if wanted is not None and question.effect.kind in kinds:
-            key = SCOPE_KEYS[wanted.per](question)
-            mode = question.effect.mode
-            outcome = wanted.outcome
-            counts.append(CountNeed(part.count_key, wanted.per, key, mode, wanted.window, kinds, outcome))
-    return tuple(counts)
+def _sum_need(part: Tests, wanted: SumAbove, question: Question) -> Sequence[SumNeed]:
+    kinds = part.match.kind or MONEY_OUT
+    effect, currency = question.effect, question.currency
+    if effect.kind not in kinds or currency is None:
+        return ()
+    key = SCOPE_KEYS[wanted.per](question)
+    return (SumNeed(part.sum_key, wanted.per, key, currency, effect.mode, wanted.window, kinds),)
+
+
+def _count_need(part: Tests, wanted: CountAbove, question: Question) -> Sequence[CountNeed]:
+    kinds = part.match.kind or COUNTED
+    effect = question.effect
+    if effect.kind not in kinds:
+        return ()
+    key = SCOPE_KEYS[wanted.per](question)
+    return (CountNeed(part.count_key, wanted.per, key, effect.mode, wanted.window, kinds, wanted.outcome),)
 
 
 def _may_wait(found: Candidates, question: Question) -> bool:

@@ -89,7 +89,7 @@ def line(
 ) -> RuleLine:
     """Return a rule's line with what is peculiar to this call: its sums, its counts, its doubts."""
     match = tests.match
-    said = list(plain.matched)
+    said = [*plain.matched]
     so_far = question.facts.sums.get(tests.sum_key)
     if match.sum_above is not None and so_far is not None and question.currency is not None:
         said.append(f"with this call the sum is {quantity(so_far + question.units, question.currency)}")

@@ -91,7 +91,7 @@ class Tests:
 
     def truth_so_far(self, question: Question) -> Truth:
         """Say what is sure before any fact is known; doubt where facts will decide."""
-        truth = _all_hold(self.early, question)
+        truth = _all_hold(self.early, question) if self.early else True
         return None if truth and self.late else truth
 
     def doubts(self, question: Question) -> tuple[str, ...]:

@@ -33,7 +33,8 @@ def by_rules(denies: Sequence[CompiledRule], found: Candidates, question: Questi
     first = denies[0].rule
     because = f": {first.because}" if first.because else ""
     others = f" and {len(denies) - 1} more" if len(denies) > 1 else ""
-    at = timing.denied_until(found.denies, question)
+    timed = all(rule.timed for rule in denies)  # Else no time of day or week ends it.
+    at = timing.denied_until(found.denies, question) if timed else None
     return Refusal(
         "denied_by_rule",
         f"rule '{first.id}' in {first.at}{others} denies it{because}",

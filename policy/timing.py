@@ -21,10 +21,8 @@ _EDGES_WALKED: Final = 40  # Three weeks of nightly hours; a denial that lasts l
 
 
 def denied_until(denies: Sequence[CompiledRule], question: Question) -> datetime | None:
-    """Return the first edge from which none of these deny rules applies; None if time is not the reason."""
+    """Return the first edge from which none of these deny rules applies; None where none comes."""
     start = now = question.facts.now
-    if any(rule.applies(question) is not False for rule in denies if not rule.timed):
-        return None
     for _ in range(_EDGES_WALKED):
         later = _at(question, now, denies)
         applying = [rule for rule in denies if rule.applies(later) is not False]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from policy.decide import decide, needs
 from policy.model import Call, Decision, Facts, Needs, Policy
 from tests.policy.reference import Verdict, judge
 from tests.policy.twins import TWINS, BrokenTwin, Decide, plant
-from tests.policy.worlds import worlds
+from tests.policy.worlds import alike, worlds
 
 SEED = 20_261_122
 World = tuple[Policy, Call, Facts]
@@ -55,6 +56,14 @@ def test_an_independent_judge_agrees_on_every_world(deep: bool) -> None:
         pytest.fail(difference, pytrace=False)
 
 
+def test_an_independent_judge_agrees_on_calls_that_are_alike(deep: bool) -> None:
+    """The real judge remembers words it put together for calls of one sort, the naive one nothing."""
+    count = 200_000 if deep else 3_000
+    difference = first_difference(decide, alike(worlds(SEED + 2, count)))
+    if difference:
+        pytest.fail(difference, pytrace=False)
+
+
 def test_the_worlds_reach_every_answer_and_every_code() -> None:
     """Agreement on worlds that are all denied by silence would prove nothing."""
     seen = Counter(
@@ -88,7 +97,8 @@ def test_an_unbroken_copy_agrees_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.name)
 def test_a_broken_twin_is_caught(twin: BrokenTwin, tmp_path: Path) -> None:
     """A harness that lets a planted bug through would let a real one through."""
-    assert first_difference(plant(twin, tmp_path, "broken_twin"), worlds(SEED, 20_000))
+    drawn = chain(worlds(SEED, 2_000), alike(worlds(SEED + 2, 3_000)), worlds(SEED, 20_000))
+    assert first_difference(plant(twin, tmp_path, "broken_twin"), drawn)
 
 
 def test_needs_names_every_fact_a_decision_uses(deep: bool) -> None:

@@ -113,10 +113,22 @@ TWINS = (
     BrokenTwin(
         "a twin that may have been bought asks no owner",
         "decide",
-        "(not asks or self.twin.state == _TWIN_UNSURE)",
+        "(not asks or twin.state == _TWIN_UNSURE)",
         "(not asks)",
     ),
-    BrokenTwin("only the first desk is asked", "decide", "return tuple(asks)\n", "return tuple(asks[:1])\n"),
+    BrokenTwin("only the first desk is asked", "decide", "asks=tuple(asks),", "asks=tuple(asks[:1]),"),
+    BrokenTwin(
+        "the desks of the last call are asked again",
+        "decide",
+        "known = self.found.asked.get(rules)",
+        "known = next(iter(self.found.asked.values()), None)",
+    ),
+    BrokenTwin(
+        "of many tests only the first counts",
+        "compiled",
+        "if not speaks or not rule.single:",
+        "if not speaks:",
+    ),
     BrokenTwin(
         "twenty-one requests may wait",
         "refusing",

@@ -5,7 +5,7 @@ Everything comes from one seeded `random.Random`; the same seed draws the same w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TypeVar
@@ -329,3 +329,16 @@ def worlds(seed: int, count: int, calls_each: int = 10) -> Iterator[tuple[Policy
         drawn = policy(draw)
         for _ in range(calls_each):
             yield drawn, call(draw), facts(draw, drawn)
+
+
+def alike(drawn: Iterable[tuple[Policy, Call, Facts]]) -> Iterator[tuple[Policy, Call, Facts]]:
+    """Put each policy's first call again, with the facts of its others.
+
+    What a judge remembers of earlier calls of one sort must not colour its later answers.
+    """
+    last: Policy | None = None
+    first: Call | None = None
+    for policy_, call_, facts_ in drawn:
+        if policy_ is not last or first is None:
+            last, first = policy_, call_
+        yield policy_, first, facts_

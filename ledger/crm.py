@@ -184,7 +184,8 @@ def open_deal(  # noqa: PLR0913 -- what a deal is: whose, about what, with whom
         "updated_at_us": to_us(at),
     }
     put(tx, deals, world.account_id, **row)
-    _log(world, "deal", deal_id, 1, "open", actor=by, at=at)
+    fact = RecordWritten(record_type="deal", version=1, state="open", lead_id=lead_id)
+    world.log(fact, deal_id, by if ":" in by else f"operator:{by}", to_us(at))
 
 
 def judged_lead(tx: Tx, world: World, review: ReviewRecord, at: datetime) -> None:

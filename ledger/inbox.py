@@ -42,7 +42,7 @@ HANDLED: Final = frozenset(
         "radar.early_fraud_warning.created",
         *(f"issuing_authorization.{what}" for what in ("created", "updated")),
         *(f"issuing_transaction.{what}" for what in ("created", "updated")),
-        "issuing_card.updated",
+        *(f"issuing_card.{what}" for what in ("created", "updated")),
         *(
             f"v2.money_management.outbound_payment.{what}"
             for what in ("created", "posted", "failed", "canceled", "returned")
@@ -142,7 +142,11 @@ def _store(tx: Tx, world: World, arrival: Arrival, at: datetime) -> None:
     )
     actor = f"provider:{arrival.provider}" if arrival.source == "webhook" else "system:reconciler"
     fact = EventReceived(
-        provider=arrival.provider, event_type=arrival.event_type, state=state, mode=arrival.mode
+        provider=arrival.provider,
+        event_type=arrival.event_type,
+        state=state,
+        mode=arrival.mode,
+        object_ref=arrival.object_ref or None,
     )
     world.log(fact, arrival.event_id, actor, at_us)
     if arrival.code:

@@ -135,9 +135,14 @@ class DealFor(Query, frozen=True):
 
 
 class RunById(Query, frozen=True):
-    """One run of the reader's project, with its intake, submissions, reviews, spend and earnings."""
+    """One run of the reader's project, with its intake, submissions, reviews, spend and earnings.
+
+    `budget` adds what its caps leave: for reads only, since a record that changes with every purchase of the
+    run would withdraw what waits for a person.
+    """
 
     run_id: str
+    budget: bool = False
 
 
 class RunsOf(Query, frozen=True):

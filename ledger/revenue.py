@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from ledger import schema_house as h
-from ledger.audit.house_kinds import OrderBooked, RevenueBooked, RunChanged
+from ledger.audit.house_kinds import OrderBooked, RecordWritten, RevenueBooked, RunChanged
 from ledger.booking import DONE, WORKER, Booking, Verdict, minor, part, ref, strange
 from ledger.earnings import book_earning
 from ledger.inbox import hurry
@@ -20,8 +20,10 @@ from ledger.rare_rows import Found, derived, one, put
 from ledger.sales import advance, find_checkout, other_sale
 from ledger.schema_crm import leads, order_intakes
 from ledger.schema_revenue import checkouts, deals, offers, orders, purchases, revenue_events
+from ledger.times import SECOND_US
 from policy.money import written
 
+_CLOCKS_DIFFER_US: Final = 300 * SECOND_US  # Stripe's instant of a payment and ours of an armed card.
 _BRIEF: Final = 4_000  # Characters of an intake's brief.
 
 
@@ -74,7 +76,11 @@ def _book(booking: Booking, checkout: Found, charge: Any) -> Found:  # noqa: ANN
         run_id=order["run_id"],
         deal_id=order["deal_id"],
     )
-    payload = {"buyer": order["buyer"], "reference": order["session_ref"]}
+    payload = {
+        "buyer": order["buyer"],
+        "reference": order["session_ref"],
+        "payment": order["payment_ref"],
+    }
     booking.world.log(fact, order["order_id"], WORKER, booking.at_us, payload)
     book(booking, order, "payment", order["amount_minor"], order["currency"], source=ref(charge))
     _open_run(booking, order, checkout)
@@ -116,17 +122,25 @@ def _order(booking: Booking, checkout: Found, charge: Any, deal: Found) -> Found
 def _is_own_card(booking: Booking, charge: Any) -> bool:  # noqa: ANN401 -- Stripe's JSON
     """Say whether a card of ours may have paid: such a payment earns nothing (M15).
 
-    The last four digits are all Stripe shows on both sides. In doubt it is ours: that only shrinks a cap.
+    Of its number the last four digits are all that Stripe shows on both sides; beside them a card of ours can
+    only have paid once it was armed, and never more than was approved. In doubt it is ours: that only
+    shrinks a cap.
     """
     last4 = str(part(charge, "payment_method_details", "card").get("last4") or "")
     if not last4:
         return False
-    known = select(purchases.c.purchase_id).where(
-        purchases.c.account_id == booking.account,
-        purchases.c.instrument == "card",
-        purchases.c.last4 == last4,
+    c, paid_at_us = purchases.c, int(charge.get("created") or 0) * SECOND_US
+    known = select(c.currency, c.amount_minor).where(
+        c.account_id == booking.account,
+        c.instrument == "card",
+        c.last4 == last4,
+        c.armed_at_us <= paid_at_us + _CLOCKS_DIFFER_US,
     )
-    return booking.tx.connection.execute(known).first() is not None
+    currency = str(charge.get("currency", "")).upper()
+    taken = minor(charge.get("amount"), currency)
+    return any(
+        row.currency != currency or taken <= row.amount_minor for row in booking.tx.connection.execute(known)
+    )
 
 
 def _open_run(booking: Booking, order: Found, checkout: Found) -> None:
@@ -163,7 +177,8 @@ def _open_run(booking: Booking, order: Found, checkout: Found) -> None:
         brief=f"{name}. {wish}".strip()[:_BRIEF],
         created_at_us=booking.at_us,
     )
-    booking.written("intake", order["intake_id"], version=1, state="open")
+    made = RecordWritten(record_type="intake", version=1, state="open", order_id=order["order_id"])
+    booking.world.log(made, order["intake_id"], WORKER, booking.at_us)
 
 
 def book_fee(booking: Booking, order: Found, charge: Any) -> None:  # noqa: ANN401 -- Stripe's JSON

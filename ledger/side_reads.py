@@ -14,6 +14,7 @@ from ledger.audit.call_kinds import CallInvalid, CallRead
 from ledger.audit.entry import Draft
 from ledger.audit.stored import StoredSource
 from ledger.audit.verify import Verified, verify_account
+from ledger.budgets import budget_lines, run_budget
 from ledger.cap_views import cap_views
 from ledger.core import Core
 from ledger.discrepancies import adjust
@@ -38,6 +39,8 @@ from ledger.records import (
     RunRecord,
     VerdictRecord,
 )
+from ledger.records_crm import RunById
+from ledger.refs import record_ref
 from ledger.side_calls import load_whole
 from ledger.times import to_us
 from ledger.world import World
@@ -58,7 +61,7 @@ class ReadSide:
 
     async def call(self, call_id: str) -> CallRecord:
         """Return one call. Raises RecordMissing."""
-        return await self._core.read(lambda tx: reads.call(tx, self._core.account_id, call_id))
+        return await self._core.readers.glance(lambda tx: reads.call(tx, self._core.account_id, call_id))
 
     async def calls(
         self, wanted: CallFilter | None = None, *, after: str | None = None, limit: int = 50
@@ -135,6 +138,10 @@ class ReadSide:
         """Return each cap with what stands against it now, in every scope, unit and mode."""
         return await self._core.read_world(lambda tx, world: cap_views(tx, world, at))
 
+    async def run_budget(self, run_id: str, at: datetime) -> tuple[CapView, ...]:
+        """Return what the caps per run leave to one run."""
+        return await self._core.read_world(lambda tx, world: run_budget(tx, world, run_id, at))
+
     # --- records and reviews -----------------------------------------------------------------------------
 
     async def read(self, queries: tuple[Query, ...], reader: Reader) -> tuple[RecordRef, ...]:
@@ -144,7 +151,13 @@ class ReadSide:
         def work(tx: Tx) -> tuple[RecordRef, ...]:
             return tuple(ref for query in queries for ref in load_query(tx, query, reader, table))
 
-        return await self._core.read(work)
+        found = await self._core.read(work)
+        asked = {each.run_id for each in queries if isinstance(each, RunById) and each.budget}
+        return tuple([await self._budgeted(ref) if ref.record_id in asked else ref for ref in found])
+
+    async def _budgeted(self, run: RecordRef) -> RecordRef:
+        lines = budget_lines(await self.run_budget(run.record_id, self._core.clock()))
+        return record_ref(run.kind, run.record_id, {**run.data, "budget": lines})[0]
 
     async def review(self, review_id: str) -> ReviewRecord:
         """Return one review. Raises RecordMissing."""

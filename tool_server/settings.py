@@ -32,6 +32,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     policies: Path = Path("policies.yaml")
     keys: Path = Path("keys")
     public_url: str = ""
+    requests_to: str = ""  # The project that the public form writes to.
     live_spend: bool = False
     api_base: str = ""  # The simulator's address.
     allowed_modes: tuple[Mode, ...] = (Mode.LIVE, Mode.TEST, Mode.SIMULATED)
@@ -46,6 +47,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             policies=Path(environ.get("BURSAR_POLICIES") or "policies.yaml"),
             keys=Path(environ.get("BURSAR_KEYS") or "keys"),
             public_url=_public_url(environ.get("BURSAR_PUBLIC_URL", "")),
+            requests_to=environ.get("BURSAR_REQUESTS_TO", ""),
             live_spend=_switch("LIVE_SPEND", environ.get("LIVE_SPEND", "0")),
             api_base=environ.get("STRIPE_API_BASE", ""),
             environ=dict(environ),

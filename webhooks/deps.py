@@ -23,6 +23,7 @@ class Deps(Struct, frozen=True, kw_only=True):
     names: Names  # The hosts and origins this listener answers to.
     secure: bool  # Whether browsers reach it by https.
     csrf_secret: str
+    requests_to: str = ""  # The project that strangers' requests go to, where there are several.
     simulator: str = ""  # The address of the stand-in for Stripe, where the house is bound to one.
 
     @property

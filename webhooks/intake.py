@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from litestar import Request, Response, get, post
@@ -16,7 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect, Template
 
-from ledger.records import ReviewState
+from ledger.records import ProjectRecord, ReviewState
 from ledger.records_crm import Artifact, Lead, Submission
 from ledger.records_revenue import Deal, DealStage, Order
 from policy.errors import RecordMissing
@@ -56,7 +56,9 @@ class Intake:
 
         @get("/request", opt=_STRANGER)
         async def form() -> Template:
-            return _form({}, {})
+            if requests_to(self._deps.requests_to, await self._deps.ledger.projects()):
+                return _form({}, {})
+            return _message(_CLOSED, 503)  # Nobody should write a page that cannot be sent.
 
         @post("/request", opt=_STRANGER, status_code=303)
         async def send(request: Visit, data: Form) -> Template | Redirect:
@@ -95,12 +97,11 @@ class Intake:
         address = request.client.host if request.client else ""
         if not self._strangers.may_ask(address):
             return _form(said, {"": _NOT_TAKEN}, status=429)
-        projects = await self._deps.ledger.projects()
-        if not projects:
+        project = requests_to(self._deps.requests_to, await self._deps.ledger.projects())
+        if not project:
             return _form(said, {"": _CLOSED}, status=503)
         if not self._strangers.is_again(said):
-            oldest = min(projects, key=lambda project: project.created_at)
-            await self._keep(oldest.name, said)
+            await self._keep(project, said)
         return received
 
     async def _keep(self, project: str, said: Mapping[str, str]) -> None:
@@ -180,6 +181,18 @@ class Intake:
             return _message(_NOTHING, 404)
         _, content = await self._deps.ledger.artifact_bytes(run_id, digest)
         return attachment(named, content)
+
+
+def requests_to(named: str, projects: Sequence[ProjectRecord]) -> str:
+    """Return the project that strangers' requests go to: the one named, else the only one; empty for none.
+
+    With several and none named nobody can know whose lead a request is, and guessing would show it to the
+    wrong people.
+    """
+    names = {project.name for project in projects}
+    if named:
+        return named if named in names else ""
+    return names.pop() if len(names) == 1 else ""
 
 
 def check(said: Mapping[str, str]) -> dict[str, str]:

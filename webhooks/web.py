@@ -47,6 +47,7 @@ def deps_of(house: House, bind: Bind) -> Deps:
         secure=public.startswith("https://"),
         csrf_secret=csrf_secret(house.settings.keys),
         simulator=house.settings.api_base,
+        requests_to=house.settings.requests_to,
     )
 
 

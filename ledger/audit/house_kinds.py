@@ -139,6 +139,7 @@ class EventReceived(Fact, frozen=True, kw_only=True):
     event_type: str
     state: str
     mode: str | None = None
+    object_ref: str | None = None
 
 
 class EventProcessed(Fact, frozen=True, kw_only=True):
@@ -156,7 +157,7 @@ class OrderBooked(Fact, frozen=True, kw_only=True):
 
     KIND = "order.booked"
     SUBJECT = "order"
-    PAYLOAD = ("buyer", "line_items", "reference")
+    PAYLOAD = ("buyer", "line_items", "reference", "payment")
     state: str
     amount_minor: int
     currency: str
@@ -222,6 +223,8 @@ class RecordWritten(Fact, frozen=True, kw_only=True):
     state: str | None = None
     call_id: str | None = None
     proof_level: str | None = None
+    lead_id: str | None = None
+    order_id: str | None = None
 
 
 # ---- the log itself. The subject is the log's origin unless said otherwise.

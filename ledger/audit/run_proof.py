@@ -159,6 +159,8 @@ def _sums(proof: RunProof) -> None:
 def _unlinked(proof: RunProof, proven: dict[int, Proven]) -> tuple[str, ...]:
     """Return the parts that no chain of entries connects with the run: the file alone says they belong."""
     texts = {part.id: _text(part, proven) for part in proof.parts}
+    # An event and an order name the same object of the provider, which is no part itself.
+    texts |= {ref: "" for part in proof.parts for ref in _objects(part, proven)}
     reached, fresh = {proof.run_id}, [proof.run_id]
     while fresh:
         last = fresh.pop()
@@ -168,6 +170,12 @@ def _unlinked(proof: RunProof, proven: dict[int, Proven]) -> tuple[str, ...]:
         reached.update(near)
         fresh += near
     return tuple(f"{part.kind} {part.id}" for part in proof.parts if part.id not in reached)
+
+
+def _objects(part: Part, proven: dict[int, Proven]) -> set[str]:
+    """Return the provider's objects that a part's entries are about."""
+    found = {str(proven[seq].entry.facts.get("object_ref") or "") for seq in part.entries}
+    return found - {""}
 
 
 def _text(part: Part, proven: dict[int, Proven]) -> str:

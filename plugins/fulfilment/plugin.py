@@ -46,7 +46,7 @@ def _workable(run: RecordRef) -> None:
 
 def _asked(args: arguments.RunGet) -> tuple[RunById | RunsOf, ...]:
     if args.run_id:
-        return (RunById(args.run_id),)
+        return (RunById(args.run_id, budget=True),)
     return (RunsOf(after=args.after or None, limit=args.limit),)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from contextlib import AsyncExitStack
 from typing import Any
@@ -54,6 +55,10 @@ async def test_a_public_request_becomes_a_paid_order_reviewed_work_and_a_proof(p
     """The mission, as one thread: form, lead, offer, checkout, webhook, Order, run, delivery, proof."""
     story = await _play(place)
     assert [beat["beat"] for beat in story.beats] == ["request", "lead", "sell", "fulfil", "proof"]
+    proof = await asyncio.to_thread(_proof, place)  # It reads a ledger that no loop of ours has open.
+    checked = check_run_proof(proof, load(place.keys).verifier(proof.origin))
+    # From the payment's event to the lead, all is connected by what the log says, not by the file alone.
+    assert checked.unlinked == ()
 
 
 def _proof(place: Place) -> RunProof:

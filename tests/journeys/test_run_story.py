@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import msgspec
 import pytest
@@ -46,6 +47,11 @@ async def test_a_run_shows_what_was_asked_approved_and_bought_and_proves_it(fron
     """A run that an operator opened has no order behind it, and is to be proved all the same."""
     run_id = await _bought(front)
     ledger, folder = front.ledger, front.house.settings.keys
+    shown = await front.call("buyer", "run_get", {"run_id": run_id})
+    assert shown.envelope.data is not None, shown.text
+    told: Any = shown.envelope.data
+    (budget,) = told["run"]["budget"]
+    assert (budget["cap"], budget["left"], budget["limit"]) == ("run-total", "13.94 USD", "25.00 USD")
     kinds = [part.kind for part in (await ledger.run_story(run_id)).parts]
     assert kinds == ["run", "call", "approval", "purchase"]
     with pytest.raises(Unavailable):

@@ -44,6 +44,7 @@ ISSUING_URL = "http://bursar.example/webhooks/stripe/issuing"
 BASE = "http://127.0.0.1:9999"  # Where the plugin believes the simulator to be; respx answers there.
 ACCOUNT = "acc_1"
 PRICE = Money(100, "USD")
+PRICES = {"snapshot": PRICE, "schnappschuss": Money(90, "EUR"), "shashin": Money(150, "JPY")}
 
 
 def judge() -> Judge:
@@ -96,18 +97,19 @@ class Rig:
         return made[0]
 
     async def checkout(
-        self, *, deal_id: str | None = None, amount: int = 100, **params: Any
+        self, *, deal_id: str | None = None, amount: int = 0, offer: str = "snapshot", **params: Any
     ) -> tuple[str, str]:
         """Record a checkout and create its session at the simulator, as the tool does; give both ids."""
         self.count += 1
         deal_id = deal_id or await self.deal()
         checkout_id = f"chk_{self.count}"
-        marks = self.marks(deal_id, checkout=checkout_id)
-        row = self._row(deal_id, amount) | {"checkout_id": checkout_id, "url": None, "session_ref": None}
+        marks = self.marks(deal_id, checkout=checkout_id) | {"bursar_offer": offer}
+        row = self._row(deal_id, offer) | {"checkout_id": checkout_id, "url": None, "session_ref": None}
+        row |= {"amount_minor": amount or row["amount_minor"]}
         await self._write(checkouts, {**row, "link_id": None, "expires_at_us": None})
         body: Any = {
             "mode": "payment",
-            "line_items": [{"price": await self.price(), "quantity": 1}],
+            "line_items": [{"price": await self.price(offer), "quantity": 1}],
             "metadata": marks,
             "payment_intent_data": {"metadata": marks},
             "success_url": "https://bursar.example/paid",
@@ -129,7 +131,7 @@ class Rig:
             "restrictions": {"completed_sessions": {"limit": most}},
         }
         made = await self.api.client("earn").v1.payment_links.create_async(body)
-        row = self._row(deal_id, 100) | {"link_id": link_id, "link_ref": str(made.id), "url": None}
+        row = self._row(deal_id, "snapshot") | {"link_id": link_id, "link_ref": str(made.id), "url": None}
         await self._write(payment_links, {**row, "state": "active", "most_payments": most})
         return link_id, str(made.id)
 
@@ -139,19 +141,19 @@ class Rig:
         extra = {f"bursar_{name}": value for name, value in more.items()}
         return own | {"bursar_deal": deal_id, "bursar_offer": "snapshot"} | extra
 
-    async def price(self) -> str:
-        """Give the offer's price at the simulator."""
-        return (await self.ledger.offers())[0].price_ref
+    async def price(self, offer: str = "snapshot") -> str:
+        """Give an offer's price at the simulator."""
+        return next(each.price_ref for each in await self.ledger.offers() if each.offer == offer)
 
-    def _row(self, deal_id: str, amount: int) -> dict[str, Any]:
+    def _row(self, deal_id: str, offer: str) -> dict[str, Any]:
         return {
             "deal_id": deal_id,
             "project": "shop",
             "agent": "scout",
-            "offer": "snapshot",
+            "offer": offer,
             "offer_version": 1,
-            "amount_minor": amount,
-            "currency": "USD",
+            "amount_minor": PRICES[offer].minor_units,
+            "currency": PRICES[offer].currency,
             "mode": "simulated",
             "provider_account": self.account,
             "state": "dispatching",
@@ -227,15 +229,15 @@ async def rig_on(
     sim.hooks._deliver = AppDeliver(app)  # noqa: SLF001  the app needs the simulator's secrets first
     async with (
         ledger_on(url, clock, seed) as (ledger, new_id),
-        _connected(sim, clock, new_id) as (provider, api),
+        connected(sim, clock, new_id) as (provider, api),
     ):
-        rig = await _assembled(sim, ledger, provider, api, clock, options)
+        rig = await assembled(sim, ledger, provider, api, clock, options)
         rig.ids = new_id
         apps.append(rig.app)
         transport = httpx.ASGITransport(app=sim.app())
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as web:
             rig.web = web
-            await _offer(rig)
+            await put_on_sale(rig)
             yield rig
 
 
@@ -256,9 +258,10 @@ async def mirrored(rig: Rig, url: str, seed: int = 7) -> AsyncIterator[Rig]:
 
 
 @asynccontextmanager
-async def _connected(
+async def connected(
     sim: Simulator, clock: Clock, new_id: Callable[[str], str]
 ) -> AsyncIterator[tuple[Provider, StripeApi]]:
+    """Give the payments plugin's provider and its client, both talking to the simulator."""
     handler = respx.handlers.ASGIHandler(sim.app())
     with respx.mock(assert_all_called=False) as router:
         router.route(host="127.0.0.1").mock(side_effect=handler)
@@ -281,9 +284,10 @@ async def _connected(
         await api.close()
 
 
-async def _assembled(
+async def assembled(
     sim: Simulator, ledger: Ledger, provider: Provider, api: StripeApi, clock: Clock, options: dict[str, Any]
 ) -> Rig:
+    """Put a rig together around an open ledger."""
     readiness = await provider.check()
     assert readiness.identity is not None
     identity = readiness.identity
@@ -312,22 +316,23 @@ async def _assembled(
     return Rig(sim, ledger, provider, deps, worker, clock, api, app, account=identity.account)
 
 
-async def _offer(rig: Rig) -> None:
-    """Put the snapshot on sale, as `bursar offers set` does."""
-    client = rig.api.client("earn")
-    product: Any = {"id": "offer_snapshot", "name": "Snapshot"}
+async def put_on_sale(rig: Rig, offer: str = "snapshot") -> OfferSet:
+    """Put something on sale, as `bursar offers set` does."""
+    client, cost = rig.api.client("earn"), PRICES[offer]
+    product: Any = {"id": f"offer_{offer}", "name": offer.title()}
     made = await client.v1.products.create_async(product)
-    body: Any = {"product": made.id, "currency": "usd", "unit_amount": PRICE.minor_units}
+    body: Any = {"product": made.id, "currency": cost.currency.lower(), "unit_amount": cost.minor_units}
     price = await client.v1.prices.create_async(body)
-    wanted = _wanted(rig, str(made.id), str(price.id))
+    wanted = _wanted(rig, str(made.id), str(price.id), offer)
     await rig.ledger.set_offer(wanted, by="system:test", at=rig.clock())
+    return wanted
 
 
-def _wanted(rig: Rig, product_ref: str, price_ref: str) -> OfferSet:
+def _wanted(rig: Rig, product_ref: str, price_ref: str, offer: str = "snapshot") -> OfferSet:
     return OfferSet(
-        offer="snapshot",
-        name="Snapshot",
-        price=PRICE,
+        offer=offer,
+        name=offer.title(),
+        price=PRICES[offer],
         product_ref=product_ref,
         price_ref=price_ref,
         mode=Mode.SIMULATED,

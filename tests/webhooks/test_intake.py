@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from msgspec import structs
 
 from ledger.records import Reader, ReviewState
 from ledger.records_crm import LeadById, LeadsFor
@@ -63,6 +64,24 @@ async def test_the_form_needs_no_script_no_cookie_and_no_sign_in(browser: Browse
     browser.client.cookies.clear()
     sent = await browser.client.post("/request", data=GOOD)
     assert sent.status_code == 303
+
+
+async def test_with_several_projects_the_form_takes_nothing_until_one_is_named(
+    browser: Browser, desk: Desk
+) -> None:
+    """A stranger's words must not land in whichever project happens to be the oldest."""
+    await desk.house.ledger.add_project("attic", by="olga", at=desk.house.now())
+    assert (await browser.open("/request")).status_code == 503
+    assert (await browser.client.post("/request", data=GOOD)).status_code == 503
+    assert await _leads(desk) == []
+    await browser.sign_in("olga")
+    assert "BURSAR_REQUESTS_TO" in (await browser.open("/leads")).text
+    for named, status in (("cellar", 503), ("attic", 303)):
+        deps = structs.replace(deps_of(desk.house, Bind("127.0.0.1", 8401)), requests_to=named)
+        transport = httpx.ASGITransport(cast("Any", create_app(deps, more=Intake(deps).routes())))
+        async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+            assert (await client.post("/request", data=GOOD)).status_code == status
+    assert [lead.project for lead in await _leads(desk)] == ["attic"]
 
 
 @pytest.mark.parametrize("missing", ["name", "email", "wish"])

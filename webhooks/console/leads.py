@@ -16,6 +16,7 @@ from policy.errors import BursarError
 from webhooks.console.frame import PageRequest, page
 from webhooks.console.sign_in import Form
 from webhooks.deps import Deps
+from webhooks.intake import requests_to
 from webhooks.security import approver, owner
 from webhooks.sessions import may
 from webhooks.visible import visible_lines
@@ -33,7 +34,8 @@ class Leads:
         @get("/leads")
         async def leads(request: PageRequest, after: FromQuery[str] = "") -> Template:
             found = await self._deps.ledger.leads(after=after or None)
-            return await page(self._deps, request, "leads.html", {"page": found})
+            taken_by = requests_to(self._deps.requests_to, await self._deps.ledger.projects())
+            return await page(self._deps, request, "leads.html", {"page": found, "taken_by": taken_by})
 
         @get("/leads/{lead_id:str}")
         async def lead(request: PageRequest, lead_id: FromPath[str]) -> Template:

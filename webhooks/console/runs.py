@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
 from litestar.response import Template
 
+from ledger.budgets import budget_lines
 from ledger.records_crm import Submission
 from policy.errors import Unavailable
 from webhooks.console.frame import PageRequest, page
@@ -79,6 +80,7 @@ class Runs:
         intake = await ledger.intake_of(run_id)
         content = {
             "run": await ledger.run(run_id),
+            "budget": budget_lines(await ledger.run_budget(run_id, self._deps.now())),
             "story": story,
             "parts": [
                 (part, _PAGES.get(part.kind, ""), _said(part.row), _said(part.more)) for part in story.parts

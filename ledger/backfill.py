@@ -13,6 +13,7 @@ from typing import Final
 from msgspec import Struct
 from sqlalchemy import or_, select
 
+from ledger.backfill_adjusted import NewMeters, adjust_anew
 from ledger.engines.tx import Tx
 from ledger.judge import Law
 from ledger.load import Wanted, load_deep, load_usage
@@ -72,6 +73,7 @@ def count_anew(tx: Tx, world: World, law: Law, before: Law | None, at_us: int) -
         for row in rows:
             _count(world, law, new, row, at_us, outcomes=outcomes)
     _book_outcomes(tx, world, outcomes)
+    adjust_anew(tx, world, NewMeters(law, new.caps, new.meters), _earliest(tx, world, law, new, at_us), at_us)
 
 
 def _earliest(tx: Tx, world: World, law: Law, new: New, at_us: int) -> int:

@@ -199,7 +199,10 @@ def beat(
     version: str,
     at: datetime,
 ) -> None:
-    """Note that a process lives, with its LIVE_SPEND (M6); its first beat is said in the log."""
+    """Note that a process lives, with its LIVE_SPEND (M6); its first beat is said in the log.
+
+    The first beat also says of processes that are dead by then what they may have lost (M36).
+    """
     mine = (h.processes.c.account_id == world.account_id) & (h.processes.c.process_id == process_id)
     values = {"live_spend": int(live_spend), "policy_sha256": policy_sha256, "beat_at_us": to_us(at)}
     found = tx.connection.execute(update(h.processes).where(mine).values(**values, stopped_at_us=None))
@@ -214,6 +217,7 @@ def beat(
             **values,
         )
     )
+    bury(tx, world, _dead(tx, world.account_id, process_id, at), at)
     fact = ProcessStarted(live_spend=int(live_spend), version=version, policy_sha256=policy_sha256)
     world.log(fact, process_id, f"system:{process_id}", to_us(at))
 
@@ -230,6 +234,21 @@ def silent(tx: Tx, account: str, at: datetime) -> tuple[tuple[str, int], ...]:
     p = h.processes.c
     asked = select(p.process_id, p.beat_at_us).where(
         p.account_id == account, p.stopped_at_us.is_(None), p.beat_at_us <= to_us(at) - BEAT_LIVES_US
+    )
+    return tuple((row[0], row[1]) for row in tx.connection.execute(asked))
+
+
+def _dead(tx: Tx, account: str, starting: str, at: datetime) -> tuple[tuple[str, int], ...]:
+    """Return who is dead when another process starts.
+
+    On SQLite one process writes, and it is the one that starts. On PostgreSQL the others may well live, and
+    those that are silent are dead; of one that fell silent a moment ago the next sweep says so.
+    """
+    if tx.connection.dialect.name != "sqlite":
+        return silent(tx, account, at)
+    p = h.processes.c
+    asked = select(p.process_id, p.beat_at_us).where(
+        p.account_id == account, p.stopped_at_us.is_(None), p.process_id != starting
     )
     return tuple((row[0], row[1]) for row in tx.connection.execute(asked))
 

@@ -265,6 +265,29 @@ async def test_a_cap_that_is_new_counts_what_its_window_already_saw(till: Till) 
     assert await till.used("day") == (700, 0)
 
 
+async def test_m9_a_cap_that_is_new_counts_late_money_too(till: Till) -> None:
+    """An adjustment belongs to its day, whichever cap looks at that day, and is counted once."""
+    await till.law(ALLOW_ALL)
+    call = (await till.bought("2.00 USD")).call
+    await till.ledger.adjust(
+        call.call_id, amount_minor=300, currency="USD", reason="late_capture", at=till.now
+    )
+    await till.ledger.adjust(call.call_id, amount_minor=-100, currency="USD", reason="refund", at=till.now)
+    await till.law(DAY)
+    assert await till.used("day") == (500, 0)
+    await till.law(ALLOW_ALL)
+    await till.ledger.adjust(
+        call.call_id, amount_minor=50, currency="USD", reason="late_capture", at=till.now
+    )
+    await till.law(DAY)
+    assert await till.used("day") == (550, 0)
+    restoring = DAY.replace("id: day,", "id: back, restores: true,")
+    await till.law(restoring)
+    assert await till.used("back") == (450, 0)
+    asked = [each["amount_minor"] for each in await till.ledger.adjustments() if each["amount_minor"]]
+    assert sorted(asked) == [-100, 50, 300]
+
+
 async def test_a_cap_that_is_gone_lets_go_at_the_claim(till: Till) -> None:
     """The policy of now says what binds."""
     await till.law(DAY)

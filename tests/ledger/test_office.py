@@ -203,18 +203,33 @@ async def test_a_tool_is_never_accepted_as_a_lesser_kind(till: Till) -> None:
 
 
 async def test_m36_a_process_that_died_leaves_a_gap_in_the_log(till: Till) -> None:
-    """Nothing is lost in silence."""
-    await till.ledger.heartbeat("one", live_spend=True, policy_sha256=None, at=till.now, version="1")
+    """Nothing is lost in silence: the sweep of whoever lives says so of one that fell silent."""
     await till.ledger.heartbeat("two", live_spend=True, policy_sha256=None, at=till.now)
     await till.ledger.stop_process("two", till.now)
+    await till.ledger.heartbeat("one", live_spend=True, policy_sha256=None, at=till.now, version="1")
     assert [each["process_id"] for each in await till.ledger.processes()] == ["one"]
     assert (await till.ledger.sweep(till.later(seconds=29))).processes_lost == 0
     assert (await till.ledger.sweep(till.later(seconds=1))).processes_lost == 1
     assert (await till.ledger.sweep(till.now)).total == 0
-    gaps = [each for each in (await till.ledger.entries()).items if each.kind == "reads.lost"]
-    assert len(gaps) == 1
+    assert await gaps(till) == 1
     await till.ledger.heartbeat("one", live_spend=True, policy_sha256=None, at=till.now)
     assert len(await till.ledger.processes()) == 1
+
+
+async def gaps(till: Till) -> int:
+    """Count the entries that say what may be missing."""
+    return sum(each.kind == "reads.lost" for each in (await till.ledger.entries()).items)
+
+
+async def test_m36_the_next_start_says_what_a_crash_may_have_lost(till: Till, ledger_url: str) -> None:
+    """On SQLite who starts knows that nobody else lives; on PostgreSQL, who has been silent."""
+    await till.ledger.heartbeat("one", live_spend=True, policy_sha256=None, at=till.now)
+    till.later(seconds=1 if ledger_url.startswith("sqlite") else 30)
+    await till.ledger.heartbeat("two", live_spend=True, policy_sha256=None, at=till.now)
+    assert await gaps(till) == 1
+    assert [each["process_id"] for each in await till.ledger.processes()] == ["two"]
+    await till.ledger.heartbeat("two", live_spend=True, policy_sha256=None, at=till.later(seconds=10))
+    assert await gaps(till) == 1
 
 
 async def test_m36_reads_are_written_together_and_in_order(till: Till) -> None:

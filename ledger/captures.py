@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ledger.booking import DONE, Booking, Verdict, minor, part, ref, strange
@@ -25,7 +26,7 @@ _FRESH_US: Final = 5 * SECOND_US
 
 def card(booking: Booking) -> Verdict:
     """Note that a card was cancelled: from then on no payment can begin."""
-    purchase = _purchase(booking, str(booking.data["id"]))
+    purchase = _purchase(booking, str(booking.data["id"]), booking.data)
     if isinstance(purchase, Verdict):
         return purchase
     _note_card(booking, purchase, booking.data)
@@ -41,7 +42,7 @@ def _note_card(booking: Booking, purchase: Found, shown: Any) -> None:  # noqa: 
 def authorization(booking: Booking) -> Verdict:
     """Take over what an authorization holds now; one that ended stays ended."""
     data = booking.data
-    purchase = _purchase(booking, ref(data.get("card")))
+    purchase = _purchase(booking, ref(data.get("card")), part(data, "card"))
     if isinstance(purchase, Verdict):
         return purchase
     _note_card(booking, purchase, part(data, "card"))
@@ -91,7 +92,7 @@ def resum(booking: Booking, purchase_id: str) -> None:
 def transaction(booking: Booking) -> Verdict:
     """Post what a merchant took from a card, or gave back, once."""
     data = booking.data
-    purchase = _purchase(booking, ref(data.get("card")))
+    purchase = _purchase(booking, ref(data.get("card")), part(data, "card"))
     if isinstance(purchase, Verdict):
         return purchase
     amount, currency = minor(data.get("amount"), data.get("currency")), str(data.get("currency", "")).upper()
@@ -114,7 +115,7 @@ def transaction(booking: Booking) -> Verdict:
 def payout(booking: Booking) -> Verdict:
     """Follow a payout: posted at posted, voided at failed or canceled, returned is a credit (M22)."""
     data = booking.data
-    purchase = _purchase(booking, str(data["id"]))
+    purchase = _purchase(booking, str(data["id"]), data)
     if isinstance(purchase, Verdict):
         return purchase
     status, amount = str(data.get("status")), part(data, "amount")
@@ -138,9 +139,14 @@ def payout(booking: Booking) -> Verdict:
 # --- money -----------------------------------------------------------------------------------------------
 
 
-def _purchase(booking: Booking, instrument_ref: str) -> Found | Verdict:
-    """Return the purchase of an instrument, checked against what shows it."""
+def _purchase(booking: Booking, instrument_ref: str, instrument: Mapping[str, Any]) -> Found | Verdict:
+    """Return the purchase of an instrument, checked against what shows it.
+
+    One without our mark is somebody else's on the same Stripe account.
+    """
     found = one(booking.tx, purchases, booking.account, instrument_ref=instrument_ref)
+    if found is None and part(instrument, "metadata").get("bursar_account") != booking.account:
+        return Verdict("ignored", "not_ours", "the instrument carries no mark of this account")
     if found is None:
         return Verdict(
             "unmatched", "no_purchase", f"there is no purchase with {instrument_ref or 'that card'}"

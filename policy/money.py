@@ -35,8 +35,9 @@ EXPONENTS: Final = {code: exponent for exponent, codes in _ISO_4217.items() for 
 # Where Stripe counts in other minor units than ISO 4217 (docs.stripe.com/currencies, special cases):
 #   ISK, UGX  no decimals in ISO; Stripe still takes hundredths, for old integrations, and they must be 00
 #   MGA       two decimals in ISO; Stripe takes whole ariary
-# HUF and TWD are charged in hundredths as in ISO; only payouts of them must be whole, and Bursar makes none.
+# HUF and TWD are charged in hundredths as in ISO; only payouts of them must be whole (WHOLE_PAYOUTS).
 STRIPE_EXPONENTS: Final = {"ISK": 2, "UGX": 2, "MGA": 0}
+WHOLE_PAYOUTS: Final = frozenset({"HUF", "TWD"})
 # Card networks carry two decimals: the last of three must be 0 in every amount sent to Stripe.
 _STRIPE_TENS: Final = frozenset({"BHD", "JOD", "KWD", "OMR", "TND"})
 
@@ -159,6 +160,17 @@ def stripe_minor_units(money: Money) -> int:
         raise MoneyError(f"Stripe takes whole {money.currency} only, {money} is not")
     if money.currency in _STRIPE_TENS and units % 10:
         raise MoneyError(f"Stripe takes {money.currency} with a last digit of 0 only, {money} has another")
+    return units
+
+
+def stripe_payout_units(money: Money) -> int:
+    """Return the integer that Stripe's API takes for a payout of this amount.
+
+    Raises MoneyError where Stripe pays no such amount out. Source: docs.stripe.com/currencies.
+    """
+    units = stripe_minor_units(money)
+    if money.currency in WHOLE_PAYOUTS and units % 100:
+        raise MoneyError(f"Stripe pays whole {money.currency} out only, {money} is not")
     return units
 
 

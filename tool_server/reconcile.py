@@ -62,6 +62,16 @@ class Reconciler:
             self._turns.setdefault(call.call_id, Turn(now_s + self._first_look_s))
         return tuple(call for call in calls if self._turns[call.call_id].at_s <= now_s)
 
+    def hurry(self, call_id: str) -> bool:
+        """Give an unknown call its turn now: its effect was seen at the provider. Say whether it is one here.
+
+        What was seen is no settlement; the call's own way of finding out is, with all that it checks.
+        """
+        turn = self._turns.get(call_id)
+        if turn is not None:
+            turn.at_s = 0.0
+        return turn is not None
+
     async def step(self, call: CallRecord) -> Settled | NotClaimed | None:
         """Try once to learn what became of a call; None where only a person or a webhook can tell."""
         self._later(call.call_id)

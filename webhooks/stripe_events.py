@@ -46,6 +46,8 @@ class StripeDeps(Struct, frozen=True, kw_only=True):
     issuing_secrets: tuple[WebhookSecret, ...] = ()
     live_spend: bool = False
     wake: Callable[[], None] = lambda: None  # Tells the worker that something arrived.
+    # Says that the provider shows an effect of this call: one that is unknown is looked into at once.
+    seen: Callable[[str], object] = lambda _call_id: None
     provider: str = "stripe"
 
 

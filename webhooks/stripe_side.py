@@ -76,6 +76,7 @@ def stripe_side(
         secrets=(*_environment(house, EVENTS), *simulated_secrets(EVENTS, made.events)),
         issuing_secrets=(*_environment(house, ISSUING), *simulated_secrets(ISSUING, made.issuing)),
         live_spend=house.live_spend,
+        seen=house.dispatcher.reconciler.hurry,
         provider=PROVIDER,
     )
     return StripeSide(deps, house.registry.providers.get(PROVIDER), reconcile_s=reconcile_s)

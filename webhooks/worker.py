@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -32,6 +32,7 @@ from webhooks.stripe_events import StripeDeps, read_event
 LOOK_S: Final = 1.0  # How late another process's event, or one whose pause is over, may be noticed.
 RECONCILE_S: Final = 300.0
 SWITCH_S: Final = 2.0  # How late cards follow a posture.
+CALL_MARK: Final = "bursar_call"  # In the metadata of whatever a call makes at the provider.
 OVERLAP: Final = timedelta(hours=1)  # Stripe's list may show an event a little late.
 FIRST_LOOK_BACK: Final = timedelta(days=29)  # Stripe lists events for 30 days.
 OPEN_FOR: Final = timedelta(minutes=2)  # Sessions and instruments younger than this have told all there is.
@@ -144,6 +145,8 @@ class WebhookWorker:
         async with self._slots, asyncio.timeout(FETCH_WITHIN_S):
             asked_at = self._deps.now()
             seen = await self._provider.fetch(ref)
+        if call_id := _call_of(seen.data):
+            self._deps.seen(call_id)
         return Shown(
             ref=ref,
             found=seen.found,
@@ -239,6 +242,13 @@ class WebhookWorker:
             await work()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), every_s)
+
+
+def _call_of(data: Mapping[str, Any]) -> str:
+    """Return the call whose mark an object, or the card it is about, carries; empty where none does."""
+    card = data.get("card")
+    marks = data.get("metadata") or (card.get("metadata") if isinstance(card, dict) else None)
+    return str(marks.get(CALL_MARK) or "") if isinstance(marks, dict) else ""
 
 
 async def _quietly(name: str, work: Callable[[], Awaitable[object]]) -> object:

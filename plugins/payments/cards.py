@@ -26,6 +26,7 @@ from plugins.payments.common import (
     marks,
     own_id,
     right_account,
+    sendable,
     since,
 )
 from plugins.payments.outcomes import reported
@@ -130,9 +131,7 @@ class _Buyer:
             )
             raise NotReady(f"no card can be made: {missing} is not set; tell the owner")
         _check_url(args)
-        if not args.amount.minor_units:
-            raise InvalidArguments("a purchase costs something; give the whole price", field="amount")
-        stripe_minor_units(args.amount)
+        sendable(args.amount, stripe_minor_units)
         return Effect(
             kind=Kind.SPEND,
             operation="card_purchase",

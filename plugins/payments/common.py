@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from ledger.records import CallRecord, Outcome, RecordRef
 from plugins.payments.stripe_api import Answer, StripeApi
 from plugins.tool import Annotations, ExecuteContext, OutcomeReport
-from policy.errors import InvalidArguments
+from policy.errors import InvalidArguments, MoneyError
+from policy.money import Money
 
 CALL_MARK: Final = "bursar_call"
 SETTLE_DELAY_S: Final = 120  # Stripe's lists show an object within seconds; two minutes is generous.
@@ -41,6 +42,16 @@ def marks(call: CallRecord, **more: str) -> dict[str, str]:
 def own_id(prefix: str, call_id: str) -> str:
     """Return the id of the one record that a call makes, so that preparing and executing agree on it."""
     return f"{prefix}_{call_id.removeprefix('call_')}"
+
+
+def sendable(amount: Money, units: Callable[[Money], int]) -> None:
+    """Refuse an amount of nothing, and one that Stripe cannot express as `units` writes it."""
+    if not amount.minor_units:
+        raise InvalidArguments("it has an amount; give the whole of it", field="amount")
+    try:
+        units(amount)
+    except MoneyError as refused:
+        raise InvalidArguments(str(refused), field="amount") from None
 
 
 def instant(unix_s: object) -> datetime | None:

@@ -23,6 +23,7 @@ from plugins.payments.common import (
     marks,
     own_id,
     right_account,
+    sendable,
 )
 from plugins.payments.outcomes import reported
 from plugins.payments.stripe_api import PROVIDER, Answer, StripeApi
@@ -30,7 +31,7 @@ from plugins.tool import Described, ExecuteContext, OutcomeReport, Records, Repl
 from policy.errors import InvalidArguments, NotReady
 from policy.language import Kind, Mode, PayeeBasis
 from policy.model import Effect
-from policy.money import Money, stripe_minor_units
+from policy.money import Money, stripe_payout_units
 
 _PARTS: Final = ("key", "id", "name", "payout_method")  # Of a recipient, as the settings write one.
 
@@ -119,9 +120,7 @@ class _Payer:
                 "no invoice can be paid: STRIPE_SPEND_KEY and the plugin's `financial_account` must be set"
             )
         recipient = self._recipient(args.recipient)
-        if not args.amount.minor_units:
-            raise InvalidArguments("a payment has an amount; give the whole of it", field="amount")
-        stripe_minor_units(args.amount)
+        sendable(args.amount, stripe_payout_units)
         return Effect(
             kind=Kind.SPEND,
             operation="vendor_payment",
@@ -155,7 +154,7 @@ class _Payer:
         answer = await self._api.ask(
             self._api.client("spend").v2.money_management.outbound_payments.create_async(
                 {
-                    "amount": {"value": stripe_minor_units(args.amount), "currency": currency},
+                    "amount": {"value": stripe_payout_units(args.amount), "currency": currency},
                     "from": {"financial_account": self._payouts.financial_account, "currency": currency},
                     "to": {"recipient": recipient.id, "currency": currency, **method},  # type: ignore[typeddict-item]  # mypy loses TypedDicts in a spread
                     "description": f"invoice {args.invoice}",

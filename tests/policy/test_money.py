@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from policy import money
 from policy.errors import MoneyError
-from policy.money import EXPONENTS, LARGEST_MINOR_UNITS, Money, from_stripe, stripe_minor_units
+from policy.money import (
+    EXPONENTS,
+    LARGEST_MINOR_UNITS,
+    Money,
+    from_stripe,
+    stripe_minor_units,
+    stripe_payout_units,
+)
 
 AMOUNTS = st.builds(Money, st.integers(0, LARGEST_MINOR_UNITS), st.sampled_from(sorted(EXPONENTS)))
 
@@ -207,6 +214,10 @@ def test_what_stripe_cannot_express_exactly_is_refused() -> None:
     for text in ("3.50 MGA", "1.234 KWD"):
         with pytest.raises(MoneyError, match="Stripe takes"):
             stripe_minor_units(Money.parse(text))
+    for text in ("10.45 HUF", "10.45 TWD", "1.234 KWD"):
+        with pytest.raises(MoneyError, match=r"Stripe (pays|takes)"):
+            stripe_payout_units(Money.parse(text))
+    assert stripe_payout_units(Money.parse("10.00 HUF")) == 1_000
     with pytest.raises(MoneyError, match="no multiple of 100"):
         from_stripe(501, "isk")
     with pytest.raises(MoneyError, match="unknown currency"):

@@ -204,6 +204,7 @@ async def _connected(house: House, sim: Simulator) -> AsyncIterator[StripeDesk]:
         secrets=events,
         issuing_secrets=issuing,
         live_spend=house.live_spend,
+        seen=house.dispatcher.reconciler.hurry,
     )
     app = Litestar(stripe_routes(deps), openapi_config=None, logging_config=None)
     sim.hooks._deliver = delivery(app)  # noqa: SLF001  the app needs the simulator's secrets first

@@ -1,5 +1,7 @@
 """Events and the endpoints they are delivered to, in v1 (snapshots) and v2 (thin)."""
 
+from datetime import datetime
+
 from plugins.payments.simulator import paging
 from plugins.payments.simulator.errors import invalid
 from plugins.payments.simulator.resources.common import changed, merged, shown
@@ -137,6 +139,31 @@ def create_destination(call: Call) -> Obj:
     return answer
 
 
+def list_v2_events(call: Call) -> Obj:
+    """List v2's own events, by type, object and creation."""
+    params = call.params
+    types, of = params.get("types", []), params.get("object_id")
+    if len(types) > _MOST_TYPES:
+        raise invalid(f"At most {_MOST_TYPES} types are allowed", param="types")
+    rows = [
+        row
+        for row in call.world.all("v2.core.event")
+        if (not types or row["type"] in types)
+        and (of is None or row["related_object"]["id"] == of)
+        and _is_within(row["created"], params.get("created", {}))
+    ]
+    return paging.page_v2(call.world, rows, params, call.path)
+
+
+def _is_within(created: str, bounds: dict[str, str]) -> bool:
+    at = datetime.fromisoformat(created)
+    tests = {"gt": at.__gt__, "gte": at.__ge__, "lt": at.__lt__, "lte": at.__le__}
+    try:
+        return all(tests[name](datetime.fromisoformat(bound)) for name, bound in bounds.items())
+    except ValueError:
+        raise invalid("Invalid timestamp: it must be in RFC 3339 format", param="created") from None
+
+
 def retrieve_v2_event(call: Call) -> Obj:
     """Give a v2 event, or the thin form of a v1 event."""
     found = call.world.kinds.get("event", {}).get(call.id)
@@ -174,5 +201,6 @@ ROUTES = (
         scope="webhooks",
         spec="v2.core.EventDestinationCreateParams",
     ),
+    Route("GET /v2/core/events", list_v2_events, scope="events", spec="v2.core.EventListParams"),
     Route("GET /v2/core/events/{id}", retrieve_v2_event, scope="events", spec="v2.core.EventRetrieveParams"),
 )

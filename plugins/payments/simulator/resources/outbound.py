@@ -12,6 +12,7 @@ PAYMENT = "v2.money_management.outbound_payment"
 _FINANCIAL_ACCOUNT = "v2.money_management.financial_account"
 _RECIPIENT = "v2.core.account"
 _DESCRIPTOR = (3, 22)  # Stripe's documented length of a statement descriptor.
+_WHOLE = frozenset({"huf", "twd"})  # Stripe pays these out in whole units, in hundredths all the same.
 _NEXT = {"processing": {"posted", "failed", "canceled"}, "posted": {"returned"}}
 _REASONS = {"failed": "payout_method_declined", "returned": "payout_method_closed"}
 
@@ -110,6 +111,8 @@ def create(call: Call) -> Obj:
     """Send money to a recipient; it is processing until it posts, fails or is canceled."""
     world, params = call.world, call.params
     value, code = positive(params["amount"]["value"], "amount.value"), currency(params["amount"]["currency"])
+    if code in _WHOLE and value % 100:
+        raise invalid(f"Amounts in {code} must be whole: divisible by 100", param="amount.value")
     world.get(_FINANCIAL_ACCOUNT, params["from"]["financial_account"], "from.financial_account")
     recipient = world.get(_RECIPIENT, params["to"]["recipient"], "to.recipient")
     for side in ("from", "to"):

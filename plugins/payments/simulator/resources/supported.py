@@ -51,6 +51,7 @@ _NAMES = {
     "WebhookEndpointCreateParams": "url enabled_events api_version description metadata",
     "WebhookEndpointListParams": "",
     "WebhookEndpointUpdateParams": "url enabled_events description disabled metadata",
+    "v2.core.EventListParams": "types object_id created",
     "v2.core.EventDestinationCreateParams": (
         "name type event_payload enabled_events webhook_endpoint include description metadata "
         "events_from snapshot_api_version"

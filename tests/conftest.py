@@ -55,7 +55,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the session's PostgreSQL, from the process that outlives every worker."""
     if hasattr(config, "workerinput") or CLUSTER not in config.stash:
         return
-    _Cluster(config.stash[CLUSTER]).remove()
+    Cluster(config.stash[CLUSTER]).remove()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -82,7 +82,7 @@ def postgres(pytestconfig: pytest.Config) -> Iterator["Postgres"]:
     """
     # A loop factory keeps the runner from touching the thread's current loop, which pytest-asyncio owns.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        server = Postgres(_given_postgres() or _Cluster(pytestconfig.stash[CLUSTER]).start(), runner.run)
+        server = Postgres(_given_postgres() or Cluster(pytestconfig.stash[CLUSTER]).start(), runner.run)
         yield server
         server.close()
 
@@ -147,8 +147,8 @@ class Postgres:
         self._run(self._connection.close())
 
 
-class _Cluster:
-    """A PostgreSQL of this session's own: files in one temporary folder, reached through a socket in it."""
+class Cluster:
+    """A PostgreSQL of a test's own: files in one temporary folder, reached through a socket in it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -169,6 +169,19 @@ class _Cluster:
             self._pg_ctl("stop", "-m", "immediate")
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def start_again(self) -> None:
+        """Start what is there, after it was stopped or killed."""
+        # No test pulls the plug on the machine, so nothing waits for the disk.
+        options = "-h '' -c fsync=off -c full_page_writes=off -c max_connections=200"
+        self._pg_ctl("start", "-w", "-l", str(self._data / "log"), "-o", f"{options} -k '{self._data}'")
+
+    def pid(self) -> int:
+        """Return the server's process, or 0 where none has its files."""
+        try:
+            return int((self._data / "postmaster.pid").read_text().split()[0])
+        except (FileNotFoundError, IndexError):
+            return 0
+
     def _start(self) -> None:
         self._folder.chmod(0o711)  # As root the server runs as `nobody`, who must be able to reach its data.
         self._data.mkdir(mode=0o700)
@@ -176,9 +189,7 @@ class _Cluster:
             os.chown(self._data, user, -1)
         self._provide_programs()
         self._call("initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C")
-        # No test pulls the plug on PostgreSQL itself, so nothing waits for the disk.
-        options = "-h '' -c fsync=off -c full_page_writes=off -c max_connections=200"
-        self._pg_ctl("start", "-w", "-l", str(self._data / "log"), "-o", f"{options} -k '{self._data}'")
+        self.start_again()
         (self._folder / "url").write_text(f"postgresql://postgres@/postgres?host={self._data}")
 
     def _provide_programs(self) -> None:

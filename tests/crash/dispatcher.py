@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
@@ -18,6 +19,7 @@ from ledger.ledger import Ledger
 from ledger.records import CallRecord, Outcome
 from policy.errors import BursarError
 from tests.crash.provider import Line
+from tests.crash.server import kill_postgres
 from tests.ledger.till import NOON, Till
 
 PAST_LEASE_S: Final = 40.0  # Between two starts: longer than a lease, so that the next process sees it ended.
@@ -28,14 +30,17 @@ APPROVED: Final = 3  # Every third needs a person.
 LOSES: Final = 5  # Every fifth answer is lost on its way.
 
 
-class Plan(Struct, frozen=True):
+class Plan(Struct, frozen=True, kw_only=True):
     """What one process is to do, and where it dies: at the n-th time it reaches a point."""
 
     number: int
     point: str
     nth: int
-    twin: str
+    twin: str = ""
     open_intentions: tuple[int, ...]
+    alarm_s: float = 0.0  # Dies then, wherever it is; 0 is never.
+    victim: str = ""  # Who dies at the point: this process, or PostgreSQL's "server" or a "backend" of it.
+    postmaster: int = 0
 
 
 class Shop:
@@ -52,7 +57,14 @@ class Shop:
         if f"{work}:{stage}" == self.plan.point:
             self.seen += 1
             if self.seen == self.plan.nth:
-                os.kill(os.getpid(), 9)
+                self.die()
+
+    def die(self) -> None:
+        """End at once, or end the database under us."""
+        if not self.plan.victim:
+            os.kill(os.getpid(), signal.SIGKILL)
+        killed = kill_postgres(self.plan.victim, self.plan.postmaster)
+        self.say(f"pulled {' '.join(map(str, killed))}")
 
     async def live(self, operator: str) -> None:
         """Do a little of everything."""

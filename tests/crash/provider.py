@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-LONGEST_LINE = 65_536
+LONGEST_LINE = 16_777_216  # The truth of a long series is long.
 
 
 class Provider:

@@ -1,67 +1,77 @@
 """Kill -9 at every named point, on both engines: no second effect, no lost approval, a log that verifies.
 
-Default share 60 kills, with `--deep` 5,000; BURSAR_SEED names the histories. Broken twins: `episodes.BROKEN`.
+Default share 66 kills, with `--deep` 5,000; BURSAR_SEED names the histories, BURSAR_SHARE the kills of each
+test. Broken twins: `episodes.BROKEN`.
 """
 
-import json
 import os
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from tests.crash.episodes import BROKEN
+from tests.crash.episodes import BROKEN, OWN_CLUSTER, POINTS
+from tests.crash.warm import Warm
 
-ROOT: Final = Path(__file__).parents[2]
-DEFAULT: Final = 30  # Kills on each engine.
-DEEP: Final = 2_500
+DEFAULT: Final = {"sqlite": 30, "postgres": 30, "the server": 6}
+DEEP: Final = {"sqlite": 2_300, "postgres": 2_300, "the server": 400}
 ON_ONE: Final = 100  # Kills on one database; then a new one is begun.
 TWIN_KILLS: Final = 40  # Kills within which each broken twin must be caught.
-SECONDS_A_KILL: Final = 5  # A bound for a crowded machine; alone, a life takes a fifth of a second.
+SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 -- kill -9 leaves to the disk what the system has
 
 
-def episodes(url: str, kills: int, *, seed: int = 0, twin: str = "") -> dict[str, Any]:
-    """Run one series in a process of its own."""
-    command = [sys.executable, "-m", "tests.crash.episodes", url, "--kills", str(kills), "--seed", str(seed)]
-    done = subprocess.run(
-        [*command, "--twin", twin],
-        cwd=ROOT, check=False, capture_output=True, text=True, timeout=60 + kills * SECONDS_A_KILL,
-    )  # fmt: skip
-    assert done.stdout, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def share(engine: str, *, deep: bool) -> int:
+    """Return how many kills are asked for."""
+    return int(os.environ.get("BURSAR_SHARE", (DEEP if deep else DEFAULT)[engine]))
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"])
 def test_no_kill_makes_a_second_effect_or_loses_an_approval(
     engine: str,
     deep: bool,  # noqa: FBT001 -- a fixture
-    tmp_path: Path,
+    warm: Warm,
     request: pytest.FixtureRequest,
 ) -> None:
     """M1 to M3, M8, M24: whatever instant a process dies at, the provider did each intention once at most."""
-    left = int(os.environ.get("BURSAR_SHARE", DEEP if deep else DEFAULT))
-    seed = int(os.environ.get("BURSAR_SEED", "0"))
+    left, seed, points = share(engine, deep=deep), int(os.environ.get("BURSAR_SEED", "0")), set[str]()
     while left > 0:
         kills = min(left, ON_ONE)
-        name = ""
         if engine == "sqlite":
-            url = f"sqlite:///{tmp_path}/crash-{seed}.db"
+            found = on_a_file(warm, kills, seed=seed)
         else:
             server = request.getfixturevalue("postgres")
             name = server.create()
-            url = server.url(name)
-        found = episodes(url, kills, seed=seed)
-        if name:
-            request.getfixturevalue("postgres").drop(name)
+            found = warm.ask(do="series", url=server.url(name), kills=kills, seed=seed, twin="")
+            server.drop(name)
         assert found["wrong"] == [], (seed, found)
-        assert found["killed"] == kills, found
+        assert found["killed"] >= kills, found
+        points |= set(found["points"])
+        left, seed = left - kills, seed + 1
+    assert points >= set(POINTS), f"nobody was killed at {set(POINTS) - points}"
+
+
+def test_no_end_of_the_database_does_either(deep: bool, warm: Warm) -> None:  # noqa: FBT001 -- a fixture
+    """M1, M2: PostgreSQL stops at once, or a backend is killed; whoever was told nothing sends nothing."""
+    left, seed = share("the server", deep=deep), int(os.environ.get("BURSAR_SEED", "0"))
+    while left > 0:
+        kills = min(left, ON_ONE)
+        found = warm.ask(do="series", url=OWN_CLUSTER, kills=kills, seed=seed, twin="")
+        assert found["wrong"] == [], (seed, found)
+        assert found["killed"] >= kills, found
         left, seed = left - kills, seed + 1
 
 
 @pytest.mark.parametrize("twin", BROKEN)
-def test_each_broken_dispatcher_is_caught(twin: str, tmp_path: Path) -> None:
+def test_each_broken_dispatcher_is_caught(twin: str, warm: Warm) -> None:
     """A harness that cannot fail proves nothing."""
-    assert episodes(f"sqlite:///{tmp_path}/twin.db", TWIN_KILLS, twin=twin)["wrong"]
+    assert on_a_file(warm, TWIN_KILLS, twin=twin)["wrong"]
+
+
+def on_a_file(warm: Warm, kills: int, *, seed: int = 0, twin: str = "") -> dict[str, Any]:
+    """Run one series on a SQLite file of its own."""
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None) as folder:
+        found: dict[str, Any] = warm.ask(
+            do="series", url=f"sqlite:///{folder}/crash.db", kills=kills, seed=seed, twin=twin
+        )
+    return found

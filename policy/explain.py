@@ -19,6 +19,11 @@ CALLS: Final = "calls"
 
 def words(match: Match) -> tuple[str, ...]:
     """Word every field that is set, as the file would write it."""
+    return tuple(by_field(match).values())
+
+
+def by_field(match: Match) -> dict[str, str]:
+    """Word every field that is set, under the name of its test."""
     lists = {
         "kind": match.kind,
         "tool": match.tool,
@@ -30,27 +35,27 @@ def words(match: Match) -> tuple[str, ...]:
         "mode": match.mode,
         "project": match.project,
         "agent": match.agent,
-        "amount up_to": match.up_to,
-        "amount above": match.above,
+        "amount.up_to": match.up_to,
+        "amount.above": match.above,
     }
-    said = [f"{name}: {_some(values)}" for name, values in lists.items() if values]
+    said = {name: f"{name.replace('.', ' ')}: {_some(values)}" for name, values in lists.items() if values}
     if match.payee_in is not None:
-        said.append(f"payee in_list: {match.payee_in}")
+        said["payee.in_list"] = f"payee in_list: {match.payee_in}"
     flags = {
         "payee_known": match.payee_known,
         "recurring": match.recurring,
         "reversible": match.reversible,
     }
-    said += [f"{name}: {str(flag).lower()}" for name, flag in flags.items() if flag is not None]
-    said += [f"args {name} {_argument(test)}" for name, test in match.args]
+    said |= {name: f"{name}: {str(flag).lower()}" for name, flag in flags.items() if flag is not None}
+    said |= {f"args.{name}": f"args {name} {_argument(test)}" for name, test in match.args}
     if match.hours is not None:
-        said.append(f"hours: {_hours(match.hours)}")
+        said["hours"] = f"hours: {_hours(match.hours)}"
     if match.sum_above is not None:
         wanted = match.sum_above
-        said.append(f"sum_above: {_some(wanted.amounts)} per {wanted.per} in {wanted.window}")
+        said["sum_above"] = f"sum_above: {_some(wanted.amounts)} per {wanted.per} in {wanted.window}"
     if match.count_above is not None:
-        said.append(_count(match.count_above))
-    return tuple(said)
+        said["count_above"] = _count(match.count_above)
+    return said
 
 
 def silent_where(rule: Rule) -> str:
@@ -88,20 +93,25 @@ def line(
     plain: RuleLine, tests: Tests, unless: Tests | None, question: Question, *, in_doubt: bool
 ) -> RuleLine:
     """Return a rule's line with what is peculiar to this call: its sums, its counts, its doubts."""
-    match = tests.match
-    said = [*plain.matched]
-    so_far = question.facts.sums.get(tests.sum_key)
-    if match.sum_above is not None and so_far is not None and question.currency is not None:
-        said.append(f"with this call the sum is {quantity(so_far + question.units, question.currency)}")
-    calls = question.facts.counts.get(tests.count_key)
-    if match.count_above is not None and calls is not None:
-        said.append(f"before this call: {quantity(calls, CALLS)}")
+    said = [*plain.matched, *looked_up(tests, question)]
     if in_doubt:
         doubts = [*tests.doubts(question)]
         if unless is not None:
             doubts += [f"unless {name}" for name in unless.doubts(question)]
         said.append(f"applies because in doubt: {', '.join(doubts)}")
     return RuleLine(plain.id, plain.at, plain.effect, plain.because, tuple(said))
+
+
+def looked_up(tests: Tests, question: Question) -> list[str]:
+    """Say what was found for a match's sum and count, where it was."""
+    found = []
+    so_far = question.facts.sums.get(tests.sum_key)
+    if tests.match.sum_above is not None and so_far is not None and question.currency is not None:
+        found.append(f"with this call the sum is {quantity(so_far + question.units, question.currency)}")
+    calls = question.facts.counts.get(tests.count_key)
+    if tests.match.count_above is not None and calls is not None:
+        found.append(f"before this call: {quantity(calls, CALLS)}")
+    return found
 
 
 def _some(values: Iterable[object]) -> str:

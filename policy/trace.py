@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from policy import explain
 from policy.compiled import CompiledRule, compile_policy, fits
 from policy.language import Answer, Kind, Mark, Match, Policy
 from policy.matching import Question, Tests, is_human_only
@@ -46,9 +47,12 @@ def _step(one: CompiledRule, question: Question) -> RuleStep:
 
 def _said(one: CompiledRule, question: Question) -> tuple[Says, list[str]]:
     missed = _out_of_the_question(one, question)
-    missed = missed or [f"{name} does not hold" for name in _where(one.match, question, said=False)]
     if missed:
         return "silent", missed
+    found = explain.looked_up(one.match, question)
+    missed = [f"{field} does not hold" for field in _where(one.match, question, said=False)]
+    if missed:
+        return "silent", missed + found
     unless = one.for_sort(question.call.tool, question.call.effect).unless
     if unless is not None and unless.truth(question) is True:
         return "silent", ["its 'unless' holds"]
@@ -56,7 +60,7 @@ def _said(one: CompiledRule, question: Question) -> tuple[Says, list[str]]:
     if unless is not None and unless.truth(question) is None:
         doubts.append("whether its 'unless' holds cannot be known")
     if not doubts:
-        return "speaks", list(one.line.matched)
+        return "speaks", [*one.line.matched, *found]
     return ("silent" if one.allows else "in doubt"), doubts
 
 
@@ -64,7 +68,7 @@ def _out_of_the_question(one: CompiledRule, question: Question) -> list[str]:
     """Say why the rule cannot concern this sort of call at all."""
     call, effect = question.call, question.call.effect
     if not fits(one.rule.match, call.tool, effect):
-        return [f"{field} is not this one" for field in _misfits(one.rule.match, question)]
+        return _misfits(one.rule.match, question)
     if one.allows and is_human_only(effect):
         return ["an allow never speaks for what only a person may do"]
     denies = one.rule.effect is Answer.DENY
@@ -74,18 +78,25 @@ def _out_of_the_question(one: CompiledRule, question: Question) -> list[str]:
 
 
 def _where(tests: Tests, question: Question, *, said: bool | None) -> list[str]:
-    """Name the fields whose test answers so."""
-    return [name for name, test in zip(tests.names, tests.every, strict=True) if test(question) is said]
+    """Word the fields whose test answers so."""
+    fields = explain.by_field(tests.match)
+    return [
+        fields[name] for name, test in zip(tests.names, tests.every, strict=True) if test(question) is said
+    ]
 
 
 def _misfits(match: Match, question: Question) -> list[str]:
-    """Name which of kind, tool, operation, provider and mode is another."""
+    """Say which of kind, tool, operation, provider and mode is another."""
     call, effect = question.call, question.call.effect
     alone = {
-        "kind": Match(kind=match.kind),
-        "tool": Match(tool=match.tool),
-        "operation": Match(operation=match.operation),
-        "provider": Match(provider=match.provider),
-        "mode": Match(mode=match.mode),
+        "kind": (Match(kind=match.kind), effect.kind),
+        "tool": (Match(tool=match.tool), call.tool),
+        "operation": (Match(operation=match.operation), effect.operation),
+        "provider": (Match(provider=match.provider), effect.provider),
+        "mode": (Match(mode=match.mode), effect.mode),
     }
-    return [field for field, part in alone.items() if not fits(part, call.tool, effect)]
+    return [
+        f"the call's {field} is {value}"
+        for field, (part, value) in alone.items()
+        if not fits(part, call.tool, effect)
+    ]

@@ -144,8 +144,9 @@ def test_explain_tells_the_decision_step_by_step(capsys: pytest.CaptureFixture[s
     assert code == 0
     for part in (
         "domain_register: provision domain_register, 11.06 USD, to porkbun.com, test at porkbun",
+        "posture normal, LIVE_SPEND off, payee not known before, nothing used so far; --given says otherwise",
         "spend-needs-a-person (require_approval): speaks; kind: spend or provision",
-        "look-and-write (allow): silent; kind is not this one",
+        "look-and-write (allow): silent; the call's kind is provision",
         "only-our-vendors (deny, shadow): silent; its 'unless' holds",
         "run-total: 25.00 USD left of 25.00 USD, 11.06 USD asked: fits",
         "answer: require_approval",

@@ -46,17 +46,23 @@ def test_a_step_says_whether_and_why_a_rule_speaks() -> None:
         ("kind: spend", "amount up_to: 5.00 USD"),
     )
     assert small["unless"].reasons == ("its 'unless' holds",)
-    assert small["only"].reasons == ("mode is not this one",)
+    assert small["only"].reasons == ("the call's mode is live",)
     assert small["free"].shadow
     large = steps("{tool: pay_vendor, amount: 5.01 USD}")
-    assert (large["bound"].says, large["bound"].reasons) == ("silent", ("amount.up_to does not hold",))
+    assert (large["bound"].says, large["bound"].reasons) == (
+        "silent",
+        ("amount up_to: 5.00 USD does not hold",),
+    )
     assert large["unless"].says == "speaks"
 
 
 def test_a_doubt_is_told_apart_from_a_yes() -> None:
     """In another currency the bound cannot be compared: a deny speaks in doubt, an allow is silent (M16)."""
     euros = steps("{tool: pay_vendor, amount: 5.00 EUR}")
-    assert (euros["bound"].says, euros["bound"].reasons) == ("silent", ("amount.up_to cannot be known",))
+    assert (euros["bound"].says, euros["bound"].reasons) == (
+        "silent",
+        ("amount up_to: 5.00 USD cannot be known",),
+    )
     assert (euros["unless"].says, euros["unless"].reasons) == (
         "in doubt",
         ("whether its 'unless' holds cannot be known",),
@@ -72,9 +78,23 @@ def test_what_a_rule_can_never_do_is_told_too() -> None:
         "only a deny that names the tool stops a withdrawal",
     )
     assert steps("{tool: crm_find_leads}")["only"].reasons[:2] == (
-        "tool is not this one",
-        "operation is not this one",
+        "the call's tool is crm_find_leads",
+        "the call's operation is lead_find",
     )
+
+
+def test_what_was_looked_up_is_told_whether_it_speaks_or_not() -> None:
+    """An admin who asks why many small ones do not ask yet wants to read the sum."""
+    policy = load_file(ROOT / "policies.yaml", TOOLS)
+    for so_far, says in (("8.00 USD", "silent"), ("9.00 USD", "speaks")):
+        call = "{tool: pay_vendor, payee: porkbun.com, amount: 1.50 USD, mode: test}"
+        given = f"{{sums: {{many-small-ones: {so_far}}}}}"
+        text = f"- {{why: x, call: {call}, given: {given}, expect: {{effect: deny}}}}"
+        case = load_cases(text, "c.yaml", policy=policy, tools=TOOLS)[0]
+        told = trace(policy, case.call, facts_for(needs(policy, case.call), case.given))
+        step = next(step for step in told if step.id == "many-small-ones")
+        assert step.says == says
+        assert step.reasons[-1] == f"with this call the sum is {int(so_far[0]) + 1}.50 USD"
 
 
 def test_the_story_agrees_with_the_decision() -> None:

@@ -19,7 +19,7 @@ from tool_server.cli.policy_files import (
 )
 
 if TYPE_CHECKING:
-    from policy.cases import Case
+    from policy.cases import Case, Given
     from policy.language import Policy
     from policy.model import CapLine, Decision
     from policy.tools import Tools
@@ -114,6 +114,7 @@ def _story(case: Case, decision: Decision, steps: Iterable[RuleStep]) -> Iterabl
     said = ", ".join(str(part) for part in named if part)
     yield f"{case.call.tool}: {effect.kind} {effect.operation}, {said}"
     yield f"  asked by {case.call.agent} of {case.call.project}, {case.given.now.isoformat()}"
+    yield f"  {_facts(case.given)}"
     yield "rules"
     for step in steps:
         effect_word = f"{step.effect}{', shadow' if step.shadow else ''}"
@@ -124,6 +125,17 @@ def _story(case: Case, decision: Decision, steps: Iterable[RuleStep]) -> Iterabl
     if not decision.caps:
         yield "  none binds this call"
     yield from _answer(decision)
+
+
+def _facts(given: Given) -> str:
+    """Say what is taken for a fact: on the command line most of it was not given."""
+    known = "known" if given.payee_known else "not known before"
+    live = "on" if given.live_spend else "off"
+    used = any((given.spent, given.held, given.counts, given.sums, given.earned))
+    return (
+        f"posture {given.posture}, LIVE_SPEND {live}, payee {known}, "
+        f"{'used so far as given' if used else 'nothing used so far'}; --given says otherwise"
+    )
 
 
 def _cap(cap: CapLine) -> str:

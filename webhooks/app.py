@@ -8,7 +8,7 @@ signature.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ from webhooks.console.house import HousePages
 from webhooks.console.requests import Requests
 from webhooks.console.sign_in import SignIn
 from webhooks.deps import Deps
+from webhooks.refusals import Refusals
 from webhooks.security import PUBLIC, Doorway, SignedIn, sign_in_path
 from webhooks.sessions import Sessions
 from webhooks.visible import visible
@@ -41,6 +42,16 @@ _HERE: Final = Path(__file__).parent
 _LARGEST_FORM: Final = 262_144  # Bytes; the longest form is a comment, the longest webhook this long.
 _GONE: Final = 404
 _REFUSED: Final = 401
+_KEPT_OUT: Final = frozenset({401, 403})
+_WORDS: Final = {
+    400: "That could not be read.",
+    401: "Sign in first.",
+    403: "This is not yours to do, or the page was too old. Open it again.",
+    404: "There is no such page.",
+    405: "That page takes no such request.",
+    413: "That is too large.",
+    429: "Too many requests. Wait a little.",
+}
 
 
 def create_app(
@@ -55,7 +66,7 @@ def create_app(
     `more`: routes of other rooms; `programs`: paths that programs post to; `pages`: what the menu lists
     beside the queue, as (path, word).
     """
-    sessions = Sessions(deps.ledger, deps.now)
+    sessions, refusals = Sessions(deps.ledger, deps.now), Refusals(deps.ledger, deps.now)
     routes: list[ControllerRouterHandler] = [
         *SignIn(deps, sessions).routes(),
         *Requests(deps, sessions).routes(),
@@ -75,12 +86,16 @@ def create_app(
             cookie_samesite="strict",
         ),
         template_config=TemplateConfig(instance=_engine(pages)),
-        exception_handlers={HTTPException: _http_refusal, RecordMissing: _missing, Exception: _broke},
+        exception_handlers={
+            HTTPException: _http_refusal(refusals),
+            RecordMissing: _missing,
+            Exception: _broke,
+        },
         request_max_body_size=_LARGEST_FORM,
         debug=False,  # Its error pages show values of variables.
         logging_config=None,  # structlog speaks for the whole process.
     )
-    return Doorway(app, deps.names, tuple(programs))
+    return Doorway(app, deps.names, tuple(programs), refusals)
 
 
 def _engine(pages: Sequence[tuple[str, str]]) -> JinjaTemplateEngine:
@@ -98,19 +113,19 @@ def _headline(call: CallRecord) -> str:
     return visible(headline(msgspec.json.decode(call.effect, type=Effect, dec_hook=dec_hook)))
 
 
-def _http_refusal(request: Request[Any, Any, Any], refusal: HTTPException) -> Response[Any]:
-    if refusal.status_code == _REFUSED and request.method == "GET":
-        return Redirect(path=sign_in_path(request.url.path, request.url.query or ""), status_code=303)
-    words = {
-        400: "That could not be read.",
-        401: "Sign in first.",
-        403: "This is not yours to do, or the page was too old. Open it again.",
-        404: "There is no such page.",
-        405: "That page takes no such request.",
-        413: "That is too large.",
-        429: "Too many requests. Wait a little.",
-    }
-    return _message(words.get(refusal.status_code, "That did not work."), refusal.status_code)
+def _http_refusal(
+    refusals: Refusals,
+) -> Callable[[Request[Any, Any, Any], HTTPException], Response[Any]]:
+    """Return the handler that notes who was kept out, and says so in a sentence."""
+
+    def handle(request: Request[Any, Any, Any], refusal: HTTPException) -> Response[Any]:
+        if refusal.status_code in _KEPT_OUT:
+            refusals.note(request.scope, "form_token" if "CSRF" in refusal.detail else refusal.detail)
+        if refusal.status_code == _REFUSED and request.method == "GET":
+            return Redirect(path=sign_in_path(request.url.path, request.url.query or ""), status_code=303)
+        return _message(_WORDS.get(refusal.status_code, "That did not work."), refusal.status_code)
+
+    return handle
 
 
 def _missing(_request: Request[Any, Any, Any], _error: RecordMissing) -> Response[Any]:

@@ -14,6 +14,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from ledger.records import Role
 from tool_server.hosts import Names
+from webhooks.refusals import Refusals
 from webhooks.sessions import Sessions, may
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class SignedIn(AbstractAuthenticationMiddleware):
         """Return the operator and the session, as they are now."""
         found = await self._sessions.find(connection.cookies.get(self._cookie))
         if found is None:
-            raise NotAuthorizedException("sign in first")
+            brought = self._cookie in connection.cookies
+            raise NotAuthorizedException("session_closed" if brought else "session_missing")
         session, operator = found
         return AuthenticationResult(user=operator, auth=session)
 
@@ -76,7 +78,7 @@ def owner(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHan
 
 def _need(connection: ASGIConnection[Any, Any, Any, Any], role: Role) -> None:
     if not may(connection.user, role):
-        raise PermissionDeniedException(f"this needs the role {role.value}")
+        raise PermissionDeniedException(f"role_{role.value}_needed")
 
 
 class Doorway:
@@ -86,8 +88,9 @@ class Doorway:
     its own Origin, and browsers say in Sec-Fetch-Site where a request came from.
     """
 
-    def __init__(self, app: ASGIApp, names: Names, programs: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, names: Names, programs: tuple[str, ...], refusals: Refusals) -> None:
         self._app = app
+        self._refusals = refusals
         self._names = names
         self._programs = programs  # Paths that programs post to: they prove themselves by signature.
 
@@ -99,8 +102,10 @@ class Doorway:
         headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
         send = _with_headers(send)
         if not self._names.host_ok(headers.get(b"host")):
+            self._refusals.note(scope, "wrong_host")
             await _refuse(send, 421, b"this server does not answer to that name\n")
         elif scope.get("method") in _WRITES and not self._own(scope["path"], headers):
+            self._refusals.note(scope, "wrong_origin")
             await _refuse(send, 403, b"this form was not sent from a page of this server\n")
         else:
             await self._app(scope, receive, send)

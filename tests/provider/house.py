@@ -16,11 +16,13 @@ from typing import Any
 import httpx
 from msgspec import Struct, structs
 
+from ledger.ledger import Ledger, open_ledger
 from ledger.making import make_ledger
 from ledger.records import ApprovalRecord, CallRecord, CallState, Role
 from tool_server.bootstrap import House, Wiring, bootstrap, judge_of
 from tool_server.envelope import CallMeta, CallResult, Principal
 from tool_server.ids import id_maker
+from tool_server.policy_file import known_tools
 from tool_server.settings import Settings
 
 ACCOUNT = "acc_test"
@@ -161,12 +163,12 @@ async def a_place(
     return place
 
 
-async def made(place: Place) -> None:
-    """Make the tables and the account."""
+async def made(place: Place, account_id: str = ACCOUNT) -> None:
+    """Make the tables and an account."""
     wiring, new_id = place.wiring, id_maker(place.wiring.now)
     await make_ledger(
         place.db,
-        account_id=ACCOUNT,
+        account_id=account_id,
         name="Test",
         instance_id="instance-1",
         judge=judge_of({}),
@@ -175,11 +177,27 @@ async def made(place: Place) -> None:
     )
 
 
+async def ledger_of(place: Place, account_id: str) -> Ledger:
+    """Open the ledger of one account, where a database has several."""
+    wiring = place.wiring
+    tools = known_tools(place.settings.policies, wiring.release)
+    new_id = id_maker(wiring.now, wiring.random_bytes)
+    return await open_ledger(
+        place.db, judge=judge_of(tools), clock=wiring.now, ids=new_id, account_id=account_id
+    )
+
+
 @asynccontextmanager
-async def opened(place: Place, *, work: bool = True, **changes: Any) -> AsyncIterator[Desk]:
-    """Open a house on a place, with its dispatcher at work, and people beside it."""
+async def opened(
+    place: Place, *, work: bool = True, account_id: str = "", **changes: Any
+) -> AsyncIterator[Desk]:
+    """Open a house on a place, with its dispatcher at work, and people beside it.
+
+    `account_id` is needed where the database has several.
+    """
     wiring = structs.replace(place.wiring, **changes) if changes else place.wiring
-    house = await bootstrap(place.settings, wiring=wiring)
+    ledger = await ledger_of(place, account_id) if account_id else None
+    house = await bootstrap(place.settings, wiring=wiring, ledger=ledger)
     try:
         desk = Desk(house)
         await desk.furnish()

@@ -50,8 +50,8 @@ class SignIn:
             return Template(template_name="link.html", context={"token": token})
 
         @post("/link", opt={PUBLIC: True}, status_code=303)
-        async def link(data: Form) -> Template | Redirect:
-            return await self._redeem(data.get("token", ""))
+        async def link(request: Request[Any, Any, Any], data: Form) -> Template | Redirect:
+            return await self._redeem(data.get("token", ""), request.client.host if request.client else "")
 
         @get("/password")
         async def password_page(request: PageRequest) -> Template:
@@ -91,13 +91,18 @@ class SignIn:
         throttles = [await self._deps.ledger.login_throttle(subject) for subject in subjects]
         return any(throttle.blocked_until_us > now_us for throttle in throttles)
 
-    async def _redeem(self, token: str) -> Template | Redirect:
-        spent = hashlib.sha256(token.encode()).hexdigest()
-        operator = await self._deps.ledger.use_link(spent, self._deps.now())
+    async def _redeem(self, token: str, address: str) -> Template | Redirect:
+        subject = f"address:{address}"
+        if await self._blocked((subject,)):
+            return _message(_WAIT, 429)
+        now, spent = self._deps.now(), hashlib.sha256(token.encode()).hexdigest()
+        operator = await self._deps.ledger.use_link(spent, now)
+        await self._deps.ledger.count_login(subject, now, ok=operator is not None)
         if operator is None:
-            return Template(template_name="message.html", context={"message": _DEAD_LINK}, status_code=401)
+            await self._deps.ledger.signed_in("refused", now, address=address)
+            return _message(_DEAD_LINK, 401)
         to = "/" if operator.has_password else "/password"
-        return await self._let_in(operator, by="link", to=to, address="")
+        return await self._let_in(operator, by="link", to=to, address=address)
 
     async def _let_in(self, operator: OperatorRecord, *, by: str, to: str, address: str) -> Redirect:
         cookie, session = await self._sessions.mint(operator, by=by)
@@ -146,6 +151,10 @@ class SignIn:
         right = found is not None and await passwords.matches(current, found[1])
         await self._deps.ledger.count_login(subject, self._deps.now(), ok=right)
         return right
+
+
+def _message(words: str, status: int) -> Template:
+    return Template(template_name="message.html", context={"message": words}, status_code=status)
 
 
 def _login(wanted: str, problem: str = "", *, status: int = 200) -> Template:

@@ -8,7 +8,7 @@ from typing import Final
 
 from ledger.audit import keys
 from ledger.audit.checkpoint import Checkpoint, ForkFound, SigningKey, origin_of, rotation_statement
-from ledger.audit.erasing import erase_call
+from ledger.audit.erasing import erase_call, erase_lead
 from ledger.audit.house_kinds import KeyRotated
 from ledger.audit.note import NoteRefused
 from ledger.audit.signing import check_not_forked, sign_checkpoint
@@ -70,6 +70,19 @@ class AuditSide:
             return erase_call(tx, world, call_id, because=because, by=f"operator:{by}", at=at)
 
         return await self._core.rare("erase_call", work)
+
+    async def erase_lead(self, lead_id: str, *, because: str, by: str, at: datetime) -> int:
+        """Erase who a lead is and what was written to and of it (M35); return how many payloads.
+
+        Raises PolicyDenied for anybody but an owner with a reason, RecordMissing, RecordChanged.
+        """
+
+        def work(tx: Tx, world: World) -> int:
+            if not because.strip() or not is_owner(world, by):
+                raise PolicyDenied("only an owner erases, and says why")
+            return erase_lead(tx, world, lead_id, because=because, by=f"operator:{by}", at=at)
+
+        return await self._core.rare("erase_lead", work)
 
     async def close_clone(self, folder: Path, at: datetime) -> bool:
         """Set `read_only` where another instance's id lies beside the key; return whether it does (M33)."""

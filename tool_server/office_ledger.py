@@ -1,4 +1,4 @@
-"""The office's verbs about the log itself: a new signing key, and forgetting what a call said."""
+"""The office's verbs about the log itself: a new signing key, and forgetting what was said."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class KeyChange(Struct, frozen=True):
 
 
 class Erasure(Struct, frozen=True, kw_only=True):
-    """Which call is to be forgotten, and why."""
+    """Which call or lead is to be forgotten, and why."""
 
     call_id: str
     because: str
@@ -34,11 +34,11 @@ async def rotate_key(means: Means, _asked: KeyChange, who: OperatorRecord | None
     return {"public": made.public.hex(), "folder": str(means.keys)}
 
 
-async def erase_call(means: Means, asked: Erasure, who: OperatorRecord | None) -> object:
-    """Erase what a settled call said, while the log still proves that it happened (M35)."""
-    erased = await means.ledger.erase_call(
-        asked.call_id, because=asked.because, by=_name(who), at=means.now()
-    )
+async def erase(means: Means, asked: Erasure, who: OperatorRecord | None) -> object:
+    """Erase what a settled call said, or who a lead is, while the log still proves what happened (M35)."""
+    ledger = means.ledger
+    work = ledger.erase_lead if asked.call_id.startswith("lead_") else ledger.erase_call
+    erased = await work(asked.call_id, because=asked.because, by=_name(who), at=means.now())
     return {"call_id": asked.call_id, "erased": erased}
 
 
@@ -54,5 +54,5 @@ def _owner(_params: object) -> Role:
 
 VERBS: Final[Mapping[str, Verb]] = {
     "ledger.rotate_key": Verb(KeyChange, rotate_key, _owner),
-    "ledger.erase": Verb(Erasure, erase_call, _owner),
+    "ledger.erase": Verb(Erasure, erase, _owner),
 }

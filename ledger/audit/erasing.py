@@ -1,8 +1,8 @@
-"""Forgetting what a call said, while the log still proves that it happened (M35).
+"""Forgetting what a call said, or who a lead is, while the log still proves what happened (M35).
 
-Salts and payloads of all entries about the call and its requests are deleted, and so is what the tables
-repeat of them: arguments, payee, reason, result, comments, and the hashes over them, which could be guessed
-at. Money, states, times and ids stay. One entry names what is gone, with its leaf, by whom and why.
+Salts and payloads of all entries about it are deleted, and so is what the tables repeat of them: arguments,
+payee, reason, result, comments, and the hashes over them, which could be guessed at. Money, states, times and
+ids stay. One entry names what is gone, with its leaf, by whom and why.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from sqlalchemy import Row, select, update
 
 from ledger import schema as s
 from ledger import schema_log as g
+from ledger.audit import erasing_words
+from ledger.audit.entry import read_entry
 from ledger.audit.house_kinds import PayloadErased
 from ledger.engines.tx import Tx
 from ledger.rows import ENCODER
+from ledger.schema_crm import leads
 from ledger.times import to_us
 from ledger.world import World
 from policy.errors import RecordChanged, RecordMissing
@@ -35,25 +38,77 @@ _EFFECT: Final = msgspec.json.Decoder(Effect, dec_hook=dec_hook)
 def erase_call(tx: Tx, world: World, call_id: str, *, because: str, by: str, at: datetime) -> int:
     """Erase what a settled call said and return how many payloads are gone; 0 where there were none left.
 
-    The caller has checked that `by` is an owner. Raises RecordMissing for an unknown call, RecordChanged for
-    one that may still run: its arguments are what its approver answers for.
+    With it goes what was said about it: reviews of what it submitted, their files, its purchase's payee. The
+    caller has checked that `by` is an owner. Raises RecordMissing for an unknown call, RecordChanged for one
+    that may still run, is being judged, or whose purchase is open.
     """
+    subjects = _of_call(tx, world.account_id, call_id)
+    return _erase(tx, world, call_id, subjects, [call_id], because=because, by=by, at=at)
+
+
+def erase_lead(tx: Tx, world: World, lead_id: str, *, because: str, by: str, at: datetime) -> int:
+    """Erase who a lead is and all that was written to and of it, and return how many payloads are gone.
+
+    The calls that wrote it are erased with it; its deals and orders stay, without a name. Raises
+    RecordMissing, RecordChanged as `erase_call` does.
+    """
+    account = world.account_id
+    mine = (leads.c.account_id == account, leads.c.lead_id == lead_id)
+    if tx.connection.scalar(select(leads.c.lead_id).where(*mine)) is None:
+        raise RecordMissing(f"there is no lead {lead_id}")
+    subjects = erasing_words.of_lead(tx, account, lead_id)
+    calls = _writers(tx, account, erasing_words.records_of(tx, account, lead_id))
+    for call_id in calls:
+        subjects += _of_call(tx, account, call_id)
+    erased = _erase(tx, world, lead_id, subjects, calls, because=because, by=by, at=at)
+    erasing_words.empty_lead(tx, account, lead_id)
+    return erased
+
+
+def _erase(
+    tx: Tx,
+    world: World,
+    erasure: str,
+    subjects: erasing_words.Subjects,
+    calls: list[str],
+    *,
+    because: str,
+    by: str,
+    at: datetime,
+) -> int:
+    account = world.account_id
+    found = [
+        row for kind, subject in dict.fromkeys(subjects) for row in _payloads(tx, account, kind, subject)
+    ]
+    if found:
+        _empty_payloads(tx, world, found, erasure, because=because, by=by, at_us=to_us(at))
+        for call_id in calls:
+            _empty_tables(tx, account, call_id)
+            erasing_words.empty_call(tx, account, call_id)
+    return len(found)
+
+
+def _of_call(tx: Tx, account: str, call_id: str) -> erasing_words.Subjects:
     calls = s.tool_calls
-    mine = (calls.c.account_id == world.account_id, calls.c.call_id == call_id)
-    call = tx.connection.execute(select(calls.c.state, calls.c.effect).where(*mine)).first()
-    if call is None:
+    mine = (calls.c.account_id == account, calls.c.call_id == call_id)
+    state = tx.connection.scalar(select(calls.c.state).where(*mine))
+    if state is None:
         raise RecordMissing(f"there is no call {call_id}")
-    if call.state in _OPEN:
-        raise RecordChanged(f"the call is {call.state}; only what has ended can be erased")
-    requests = select(s.approvals.c.approval_id).where(
-        s.approvals.c.account_id == world.account_id, s.approvals.c.call_id == call_id
+    if state in _OPEN:
+        raise RecordChanged(f"the call is {state}; only what has ended can be erased")
+    return [("call", call_id), *erasing_words.of_call(tx, account, call_id)]
+
+
+def _writers(tx: Tx, account: str, records: list[str]) -> list[str]:
+    """Return the calls that made or changed records, as the log has it."""
+    entry = g.audit_entry
+    query = select(entry.c.body).where(
+        entry.c.account_id == account, entry.c.subject_type == "record", entry.c.subject_id.in_(records)
     )
-    subjects = [("call", call_id), *(("approval", each) for each in tx.connection.scalars(requests))]
-    gone = [row for kind, subject in subjects for row in _payloads(tx, world.account_id, kind, subject)]
-    if gone:
-        _empty_payloads(tx, world, gone, call_id, because=because, by=by, at_us=to_us(at))
-        _empty_tables(tx, world.account_id, call_id, call.effect)
-    return len(gone)
+    said = (
+        read_entry(body).facts.get("call_id") for body in tx.connection.scalars(query.order_by(entry.c.seq))
+    )
+    return list(dict.fromkeys(call_id for call_id in said if call_id is not None))
 
 
 def _payloads(tx: Tx, account: str, kind: str, subject: str) -> Gone:
@@ -72,7 +127,7 @@ def _empty_payloads(
     tx: Tx,
     world: World,
     gone: list[Row[tuple[int, bytes]]],
-    call_id: str,
+    erasure: str,
     *,
     because: str,
     by: str,
@@ -83,7 +138,7 @@ def _empty_payloads(
     # Where the entry will stand: the account is locked, and nothing but this World's drafts comes before it.
     seq = (tx.connection.scalar(head) or 0) + len(world.drafts)
     fact = PayloadErased(seqs=tuple(row.seq for row in gone), leaves=tuple(row.leaf.hex() for row in gone))
-    world.log(fact, call_id, by, at_us, {"reason": because})
+    world.log(fact, erasure, by, at_us, {"reason": because})
     payload = g.audit_payload
     tx.connection.execute(
         update(payload)
@@ -92,9 +147,11 @@ def _empty_payloads(
     )
 
 
-def _empty_tables(tx: Tx, account: str, call_id: str, effect: bytes) -> None:
+def _empty_tables(tx: Tx, account: str, call_id: str) -> None:
     """Empty every column that repeats a payload, and the hashes over it; what else an effect says stays."""
     calls, keys = s.tool_calls, s.idempotency
+    mine = (calls.c.account_id == account, calls.c.call_id == call_id)
+    effect = tx.connection.scalar(select(calls.c.effect).where(*mine)) or b""
     bare = replace(_EFFECT.decode(effect), payee=None, summary="", undo="")
     emptied = {"args": b"", "op_hash": "", "fingerprint": "", "payee": None, "reason": "", "result": b""}
     tx.connection.execute(

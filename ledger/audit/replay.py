@@ -74,6 +74,10 @@ PAYLOADS: Final[Mapping[str, Mapping[str, str]]] = {
     "call.denied": {"decision": "decision"},
     "call.settled": {"result": "result"},
     "approval.requested": {"op_hash": "op_hash"},
+    "review.opened": {"content": "body"},
+    "review.answered": {"comment": "words"},
+    "purchase.opened": {"payee": "payee", "reference": "instrument_ref"},
+    "order.booked": {"buyer": "buyer", "reference": "session_ref", "payment": "payment_ref"},
     "posture.moved": {"reason": "because"},
     "agent.changed": {"name": "name", "kits": "kits"},
 }
@@ -82,6 +86,10 @@ EMPTIED: Final[Mapping[str, tuple[str, ...]]] = {
     "call.admitted": ("args", "op_hash", "fingerprint", "payee", "reason"),
     "call.settled": ("result",),
     "approval.requested": ("op_hash",),
+    "review.opened": ("body",),
+    "review.answered": ("words",),
+    "purchase.opened": ("payee",),
+    "order.booked": ("buyer",),
 }
 _PAYLOAD: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

@@ -73,8 +73,10 @@ def register(parser: argparse.ArgumentParser) -> None:
 
     rotate = commands.add_parser("rotate-key", help="sign with a new key from now on; an owner signs for it")
     add_as(rotate)
-    erase = commands.add_parser("erase", help="forget what a settled call said; the log still proves it")
-    erase.add_argument("call", metavar="CALL")
+    erase = commands.add_parser(
+        "erase", help="forget what a call said or who a lead is; the log proves the rest"
+    )
+    erase.add_argument("call", metavar="CALL|LEAD")
     erase.add_argument("--because", metavar="TEXT", required=True, help="the reason, for the log")
     add_as(erase)
 

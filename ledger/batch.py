@@ -19,7 +19,8 @@ from ledger.claiming import plan_claim
 from ledger.commands import Admission, Claim, Settlement
 from ledger.engines.tx import Tx
 from ledger.flush import Sinks, flush
-from ledger.load import Hot, Sources, load_batch, open_world
+from ledger.kept import tidy
+from ledger.load import Hot, Sources, leave, load_batch, resume
 from ledger.settlement import plan_settlement
 from ledger.world import World
 from policy.errors import BursarError, CallRefused, Unavailable
@@ -57,6 +58,7 @@ class RareJob(Struct, frozen=True):
 
     name: str
     run: Callable[[Tx, Machine], Any]  # Any: each rare command has an answer of its own type.
+    aside: bool = False  # Writes nothing that a World holds, so what the writer remembers stays true.
 
 
 Job = HotJob | RareJob
@@ -77,11 +79,12 @@ def run_jobs(connection: Connection, jobs: Sequence[Job], machine: Machine) -> l
     try:
         with connection.begin():
             dones = process(Tx(connection), hot, machine)
+        machine.sources.kept.committed()
         machine.reached("committed", _name(hot[0]))
     except Exception as broken:  # noqa: BLE001 -- whatever broke, its caller must hear of it and the writer must go on
         machine.failed("batch", broken)
         _undo(connection)
-        machine.sources.houses.clear()  # It may have been read from what was just rolled back.
+        _forget(machine)
         return [_alone(connection, job, machine) for job in jobs]
     return dones
 
@@ -100,9 +103,10 @@ def process(tx: Tx, jobs: Sequence[HotJob], machine: Machine) -> list[Done]:
 
 def _of_account(tx: Tx, account: str, commands: Sequence[Hot], machine: Machine) -> list[Done]:
     out: list[Done] = []
+    live = any(not isinstance(each, Settlement) and each.process.live_spend for each in commands)
     while len(out) < len(commands):
         rest = commands[len(out) :]
-        world = open_world(tx, account, machine.sources)
+        world = resume(tx, account, machine.sources, live=live)
         load_batch(tx, world, rest, machine.sources)
         for command in rest:
             if world.effects and _reads(command):
@@ -110,6 +114,9 @@ def _of_account(tx: Tx, account: str, commands: Sequence[Hot], machine: Machine)
             out.append(_plan(world, command))
         machine.reached("planned", type(rest[0]).__name__)
         flush(tx, world, machine.sinks)
+        if not world.effects:  # What plugins changed beside the World is not known here.
+            tidy(world)
+            leave(world, machine.sources)
     return out
 
 
@@ -142,19 +149,27 @@ def _alone(connection: Connection, job: Job, machine: Machine) -> Done:
         with connection.begin():
             tx = Tx(connection)
             done = _rare(tx, job, machine) if isinstance(job, RareJob) else process(tx, [job], machine)[0]
+        machine.sources.kept.committed()
         machine.reached("committed", _name(job))
     except BursarError as refused:
+        machine.sources.kept.forget()
         error: Exception = refused
     except Exception as broken:  # noqa: BLE001 -- whatever broke, its caller must hear of it and the writer must go on
         machine.failed(_name(job), broken)
         _undo(connection)
-        machine.sources.houses.clear()
+        _forget(machine)
         error = _told(broken)
     else:
         return done
     if isinstance(job, HotJob) and isinstance(job.command, Settlement) and job.command.changes:
         return _without_changes(connection, job, error, machine)
     return Done(error=error)
+
+
+def _forget(machine: Machine) -> None:
+    """Forget what may have been read from what was just rolled back."""
+    machine.sources.houses.clear()
+    machine.sources.kept.forget()
 
 
 def _undo(connection: Connection) -> None:
@@ -167,6 +182,8 @@ def _undo(connection: Connection) -> None:
 
 def _rare(tx: Tx, job: RareJob, machine: Machine) -> Done:
     machine.reached("begun", job.name)
+    if not job.aside:
+        machine.sources.kept.forget()
     answer = job.run(tx, machine)
     machine.reached("written", job.name)
     return Done(answer=answer)

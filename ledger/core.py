@@ -98,7 +98,7 @@ class Core(Struct, frozen=True, kw_only=True):
         def run(tx: Tx, _machine: Machine) -> T:
             return work(tx)
 
-        answer: T = await self.writer.submit(RareJob(name, run))
+        answer: T = await self.writer.submit(RareJob(name, run, aside=True))
         return answer
 
     async def read(self, work: Callable[[Tx], T]) -> T:

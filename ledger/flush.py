@@ -16,7 +16,7 @@ from ledger.audit.fact import Fact
 from ledger.changes import Applier, ChangeContext, apply_change
 from ledger.engines.tx import Row, Statement, Tx
 from ledger.records import Change
-from ledger.rows import call_record
+from ledger.rows import CallRow, call_record, indexed_of
 from ledger.times import to_us
 from ledger.world import Effects, World
 
@@ -41,6 +41,10 @@ def flush(tx: Tx, world: World, sinks: Sinks) -> int:
         _apply(tx, world, effects, sinks)
     # Appliers may have told people something, too.
     _others(tx, world)
+    if world.touched and not world.drafts:
+        # Whoever remembers this account hears of a write by the log's length, or by this (`ledger.kept`).
+        tx.run(sql.SET_HOUSE, account=world.account_id)
+    world.touched = 0
     return write_log(tx, world, sinks)
 
 
@@ -48,7 +52,12 @@ def _calls(tx: Tx, world: World) -> None:
     if world.new_calls:
         tx.many_rows(sql.INSERT_CALLS, [astuple(row) for row in world.new_calls.values()])
         tx.run(sql.SET_ORDINAL, set_next_ordinal=world.next_ordinal, key_account_id=world.account_id)
-    _update(tx, sql.UPDATE_CALLS, world.dirty_calls.values())
+    moved, ended = list[CallRow](), list[CallRow]()
+    for row in world.dirty_calls.values():
+        same = world.indexed.get(row.call_id) == indexed_of(row)
+        (moved if same else ended).append(row)
+    _update(tx, sql.MOVE_CALLS, moved)
+    _update(tx, sql.UPDATE_CALLS, ended)
     tx.many_rows(sql.INSERT_KEYS, world.new_keys)
     tx.many_rows(sql.INSERT_ATTEMPTS, [astuple(row) for row in world.new_attempts])
     fresh = {(row.call_id, row.number) for row in world.new_attempts}
@@ -128,7 +137,7 @@ def _apply(tx: Tx, world: World, effects: Effects, sinks: Sinks) -> None:
 
 def write_log(tx: Tx, world: World, sinks: Sinks) -> int:
     """Append the drafts to the account's log."""
-    found = tx.first(sql.HEAD, account=world.account_id)
+    found = world.head or tx.first(sql.HEAD, account=world.account_id)
     if found is None:
         raise AssertionError("an account is made with its log's head")
     size, epoch, frontier = found
@@ -147,6 +156,8 @@ def write_log(tx: Tx, world: World, sinks: Sinks) -> int:
         set_frontier=b"".join(grown.head.frontier),
         key_account_id=world.account_id,
     )
+    if world.head is not None:
+        world.head = (grown.head.size, epoch, b"".join(grown.head.frontier))
     return grown.head.size
 
 

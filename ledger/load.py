@@ -12,17 +12,26 @@ from ledger.commands import Admission, Claim, Settlement
 from ledger.engines.tx import Row, Tx
 from ledger.house_rows import TOKEN, agent_record, operator_record
 from ledger.judge import Law, PolicyBook
+from ledger.kept import Kept
 from ledger.meters import (
     FLOATING,
     Reading,
     booked_on,
-    booking_start,
     reading_start,
     rule_reading,
 )
 from ledger.queries import Loader, load_query
 from ledger.records import Query, Reader
-from ledger.rows import ApprovalRow, AttemptRow, CallRow, ReservationRow, RunRow, UsageRow, VerdictRow
+from ledger.rows import (
+    ApprovalRow,
+    AttemptRow,
+    CallRow,
+    ReservationRow,
+    RunRow,
+    UsageRow,
+    VerdictRow,
+    indexed_of,
+)
 from ledger.times import NEVER_US, SECOND_US, to_us
 from ledger.twins import twin_key
 from ledger.world import House, ProcessBeat, TwinRow, World
@@ -40,6 +49,7 @@ class Sources(Struct, frozen=True):
     new_id: Callable[[str], str]
     loaders: Mapping[type[Query], Loader]
     houses: dict[str, House]  # By account, as last read.
+    kept: Kept = msgspec.field(default_factory=Kept)  # The writer's alone.
 
 
 def open_world(tx: Tx, account: str, sources: Sources, *, lock: bool = True) -> World:
@@ -47,14 +57,48 @@ def open_world(tx: Tx, account: str, sources: Sources, *, lock: bool = True) -> 
 
     Raises ConfigurationError for an account that does not exist here or has moved away (M34).
     """
+    return _new_world(tx, account, _state(tx, account, lock=lock), sources)
+
+
+def resume(tx: Tx, account: str, sources: Sources, *, live: bool) -> World:
+    """Take the account's lock and go on with what the last batch left, where it is still true.
+
+    `live` where what other processes say of LIVE_SPEND matters (M6). Raises ConfigurationError as above.
+    """
+    found = _state(tx, account, lock=True)
+    version, next_ordinal, _, _, size, epoch, frontier = found
+    mark = tx.foreign_commits()
+    world = sources.kept.take(account, (version, epoch, size, mark))
+    if world is None:
+        world = _new_world(tx, account, found, sources)
+    elif live:
+        world.processes = read_processes(tx, account)
+    world.next_ordinal = next_ordinal
+    world.head, world.mark = (size, epoch, bytes(frontier)), mark
+    return world
+
+
+def leave(world: World, sources: Sources) -> None:
+    """Remember a World whose batch was written, for the next batch to go on with."""
+    if world.head is None:
+        raise AssertionError("only what took the account's lock is left")
+    size, epoch, _ = world.head
+    sources.kept.leave(world, (world.house.version, epoch, size, world.mark))
+
+
+def _state(tx: Tx, account: str, *, lock: bool) -> Row:
     found = tx.first(sql.LOCK if lock else sql.ACCOUNT_STATE, account=account)
     if found is None:
         raise ConfigurationError(
             f"there is no account {account!r} in this ledger; make one with `bursar init`"
         )
-    version, next_ordinal, policy_sha256, moved_to = found
-    if moved_to is not None:
-        raise ConfigurationError(f"this ledger has moved to {moved_to} and never serves again")
+    if found[3] is not None:
+        raise ConfigurationError(f"this ledger has moved to {found[3]} and never serves again")
+    return found
+
+
+def _new_world(tx: Tx, account: str, state: Row, sources: Sources) -> World:
+    version, next_ordinal, policy_sha256 = state[:3]
     house = sources.houses.get(account)
     if house is None or house.version != version:
         house = sources.houses[account] = read_house(tx, account, version)
@@ -66,10 +110,13 @@ def open_world(tx: Tx, account: str, sources: Sources, *, lock: bool = True) -> 
         house=house,
         next_ordinal=next_ordinal,
         new_id=sources.new_id,
-        processes=tuple(
-            ProcessBeat(row[0], bool(row[1]), row[2]) for row in tx.rows(sql.PROCESSES, account=account)
-        ),
+        processes=read_processes(tx, account),
     )
+
+
+def read_processes(tx: Tx, account: str) -> tuple[ProcessBeat, ...]:
+    """Read every process's last word about itself (M6)."""
+    return tuple(ProcessBeat(row[0], bool(row[1]), row[2]) for row in tx.rows(sql.PROCESSES, account=account))
 
 
 def law_of(tx: Tx, account: str, sha256: str, sources: Sources) -> Law:
@@ -105,17 +152,22 @@ def read_house(tx: Tx, account: str, version: int) -> House:
 
 def load_calls(tx: Tx, world: World, call_ids: Iterable[str], *, deep: bool) -> list[CallRow]:
     """Load calls with their requests; `deep` also what they hold, their attempts and verdicts."""
-    account = world.account_id
-    wanted = [each for each in dict.fromkeys(call_ids) if each not in world.calls]
+    account, asked_for = world.account_id, list(dict.fromkeys(call_ids))
+    wanted = [each for each in asked_for if each not in world.calls]
     rows = [CallRow(*row) for row in tx.listed(sql.CALLS, wanted, account=account)]
     rows = list({row.call_id: row for row in rows}.values())
-    world.calls.update({row.call_id: row for row in rows})
+    for row in rows:
+        world.calls[row.call_id] = row
+        world.indexed[row.call_id] = indexed_of(row)
+    world.met.update(wanted)
     requests = [row.approval_id for row in rows if row.approval_id is not None]
     for found in tx.listed(sql.APPROVALS, requests, account=account):
         request = ApprovalRow(*found)
         world.approvals[request.approval_id] = request
-    if deep and rows:
-        load_deep(tx, world, [row.call_id for row in rows], asked=bool(requests))
+    lacking = [each for each in asked_for if each in world.calls and each not in world.whole]
+    if deep and lacking:
+        load_deep(tx, world, lacking, asked=any(world.calls[each].approval_id for each in lacking))
+        world.whole.update(lacking)
     return rows
 
 
@@ -179,7 +231,9 @@ def want_facts(world: World, want: Wanted, call_id: str, call: Call, at_us: int,
     if world.law is None:
         return
     needs = world.needs(call_id, call)
-    readings = readings_of(world, call, needs)
+    readings = world.readings_by_call.get(call_id)
+    if readings is None:
+        readings = world.readings_by_call[call_id] = readings_of(world, call, needs)
     want_usage(world, want, readings, at_us)
     if claims:
         want.floating.update(reading.meter for reading in readings)
@@ -213,33 +267,52 @@ def want_usage(world: World, want: Wanted, readings: Iterable[Reading], at_us: i
     for reading in readings:
         if reading.window.kind is WindowKind.CALL:
             continue
-        first = reading_start(reading.window, at_us, timezone)
-        exact = want.at.setdefault(reading.meter, {FLOATING})
-        if reading.window.kind is WindowKind.ROLLING:
-            want.since.setdefault(first, set()).add(reading.meter)
-            exact.add(booking_start(reading.window, at_us, timezone))
-        else:
-            exact.add(first)
+        meter, first = reading.meter, reading_start(reading.window, at_us, timezone)
+        if reading.window.kind is not WindowKind.ROLLING:
+            _want_windows(world, want, meter, (FLOATING, first))
+            continue
+        _want_windows(world, want, meter, (FLOATING,))
+        since = world.seen_since.get(meter)
+        if since is None or first < since:
+            want.since.setdefault(first, set()).add(meter)
+
+
+def _want_windows(world: World, want: Wanted, meter: str, starts: tuple[int, ...]) -> None:
+    for start in starts:
+        if not world.has_seen(meter, start):
+            want.at.setdefault(meter, set()).add(start)
 
 
 def load_facts(tx: Tx, world: World, want: Wanted) -> None:
     """Load what was noted."""
     load_usage(tx, world, want)
     account = world.account_id
-    for meter, call_id, ordinal, amount in tx.listed(sql.FLOATING, want.floating, account=account):
+    floating = want.floating - world.seen_floating
+    for meter, call_id, ordinal, amount in tx.listed(sql.FLOATING, floating, account=account):
         world.floating[meter][call_id] = (ordinal, amount)
+    world.seen_floating |= floating
     world.known_payees.update((row[0], row[1]) for row in tx.listed(sql.PAYEES, want.payees, account=account))
-    for row in tx.listed(sql.TWINS, want.twins, account=account, at_us=want.since_us):
-        world.twins[row[0]][row[1]] = TwinRow(*row[1:])
-    for agent, call_id, meter, amount in tx.listed(sql.WAITING, want.waiting, account=account):
+    _load_twins(tx, world, want)
+    waiting = want.waiting - world.seen_waiting
+    for agent, call_id, meter, amount in tx.listed(sql.WAITING, waiting, account=account):
         held = world.waiting[agent].setdefault(call_id, {})
         if meter is not None:
             held[meter] = amount
+    world.seen_waiting |= waiting
     for project, currency, mode, after_s, until in want.earned:
         found = tx.first(
             sql.EARNED, account=account, project=project, currency=currency, mode=mode, until=until
         )
         world.earned[project, currency, mode, after_s] = int(found[0]) if found else 0
+
+
+def _load_twins(tx: Tx, world: World, want: Wanted) -> None:
+    """Load the twins of purchases, unless all that lived at this instant are here."""
+    seen = world.seen_twins
+    keys = [key for key in want.twins if key not in seen or seen[key] > want.since_us]
+    for row in tx.listed(sql.TWINS, keys, account=world.account_id, at_us=want.since_us):
+        world.twins[row[0]][row[1]] = TwinRow(*row[1:])
+    seen.update(dict.fromkeys(keys, want.since_us))
 
 
 def load_usage(tx: Tx, world: World, want: Wanted) -> None:
@@ -251,8 +324,11 @@ def load_usage(tx: Tx, world: World, want: Wanted) -> None:
         part += [part[-1]] * (count - len(part))
         named = {f"start_{place}": start for place, start in enumerate(part)}
         keep_usage(world, tx.listed(sql.USAGE_AT[count], want.at, account=world.account_id, **named))
+    for meter, exact in want.at.items():
+        world.seen_usage[meter] |= exact
     for since, meters in want.since.items():
         keep_usage(world, tx.listed(sql.USAGE_SINCE, meters, account=world.account_id, since=since))
+        world.seen_since.update(dict.fromkeys(meters, since))
 
 
 def keep_usage(world: World, rows: Sequence[Row]) -> None:
@@ -265,7 +341,7 @@ def want_held(world: World, want: Wanted, call_ids: Iterable[str]) -> None:
     """Note the usage rows that calls' reservations stand on, to post, void or move them."""
     for call_id in call_ids:
         for held in world.reservations[call_id].values():
-            want.at.setdefault(held.meter, {FLOATING}).add(held.window_start_us)
+            _want_windows(world, want, held.meter, (FLOATING, held.window_start_us))
 
 
 # --- a batch of hot commands -----------------------------------------------------------------------------
@@ -276,10 +352,11 @@ def load_batch(tx: Tx, world: World, commands: Sequence[Hot], sources: Sources) 
     admissions = [each for each in commands if isinstance(each, Admission)]
     others = [each for each in commands if not isinstance(each, Admission)]
     # First: a retry of the same call in this batch loads it without its holds, and never over a whole one.
-    rows = {row.call_id: row for row in load_calls(tx, world, [each.call_id for each in others], deep=True)}
+    load_calls(tx, world, [each.call_id for each in others], deep=True)
+    rows = [world.calls[each.call_id] for each in others if each.call_id in world.calls]
     _load_known(tx, world, admissions)
-    run_ids = [each.call.run for each in admissions] + [row.run_id for row in rows.values()]
-    load_runs(tx, world, run_ids)
+    run_ids = [each.call.run for each in admissions] + [row.run_id for row in rows]
+    load_runs(tx, world, [run_id for run_id in run_ids if run_id not in world.runs])
     want = Wanted()
     for admission in admissions:
         call = admission.call
@@ -287,12 +364,16 @@ def load_batch(tx: Tx, world: World, commands: Sequence[Hot], sources: Sources) 
         for query in admission.references:
             load_records(tx, world, query, reader, sources.loaders)
         want_facts(world, want, admission.call_id, call, to_us(admission.at), claims=False)
+    coming = {each.call_id: each for each in admissions}
     for command in others:
-        row = rows.get(command.call_id) or world.calls.get(command.call_id)
-        if row is None:
-            continue
-        _want_of_call(tx, world, want, command, row, sources=sources)
-    want_held(world, want, rows)
+        row = world.calls.get(command.call_id)
+        if row is not None:
+            _want_of_call(tx, world, want, command, row, sources=sources)
+        elif isinstance(command, Claim) and command.call_id in coming:
+            # Claimed in the batch that admits it: what it speaks of was read for its admission.
+            call = coming[command.call_id].call
+            want_facts(world, want, command.call_id, call, to_us(command.at), claims=True)
+    want_held(world, want, [row.call_id for row in rows])
     load_facts(tx, world, want)
 
 

@@ -195,6 +195,11 @@ class RunRow(Struct):
     order_id: str | None = None
 
 
+def indexed_of(row: CallRow) -> tuple[int | str | None, ...]:
+    """Return what the indexes of ended calls and of twins stand on (`statements.INDEXED`)."""
+    return row.provider_ref, row.settled_at_us, row.twin_until_us, row.same_until_us
+
+
 def policy_call(row: CallRow) -> Call:
     """Return the call as the policy sees it, from what was stored at its admission."""
     return Call(

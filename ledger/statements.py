@@ -48,7 +48,11 @@ LOCK: Final = Statement(
         h.accounts.c.next_ordinal,
         h.accounts.c.policy_sha256,
         h.accounts.c.moved_to,
+        g.log_head.c.size,
+        g.log_head.c.epoch,
+        g.log_head.c.frontier,
     )
+    .select_from(h.accounts.join(g.log_head, g.log_head.c.account_id == h.accounts.c.account_id))
     .where(h.accounts.c.account_id == ACCOUNT)
     .with_for_update()  # SQLite leaves it out: BEGIN IMMEDIATE has locked the whole file.
 )
@@ -229,9 +233,14 @@ UPDATE_RESERVATIONS: Final = update_columns(
 INSERT_USAGE: Final = insert_new(s.cap_usage)
 MOVE_USAGE: Final = Statement(
     update(s.cap_usage)
+# What the indexes of ended calls and of twins stand on: writing it costs each of them a turn, changed or not.
+INDEXED: Final = ("provider_ref", "settled_at_us", "twin_until_us", "same_until_us")
     .values(
         held=_u.held + bindparam("add_held"),
         committed=_u.committed + bindparam("add_committed"),
+MOVE_CALLS: Final = update_columns(
+    s.tool_calls, CALL_KEY, tuple(name for name in CALL_MOVES if name not in INDEXED)
+)
         posted=_u.posted + bindparam("add_posted"),
     )
     .where(

@@ -92,6 +92,8 @@ class World(Struct, kw_only=True):
     next_ordinal: int
     new_id: Callable[[str], str]
     processes: tuple[ProcessBeat, ...] = ()
+    head: tuple[int, int, bytes] | None = None  # Of the log: size, epoch, frontier; None where not read yet.
+    mark: int = 0  # The engine's count of foreign commits when the lock was taken.
 
     calls: dict[str, CallRow] = field(default_factory=dict)
     attempts: dict[str, dict[int, AttemptRow]] = field(default_factory=lambda: defaultdict(dict))
@@ -110,6 +112,18 @@ class World(Struct, kw_only=True):
     waiting: dict[str, dict[str, dict[str, int]]] = field(default_factory=lambda: defaultdict(dict))
     earned: dict[tuple[str, str, str, int], int] = field(default_factory=dict)
     records: dict[tuple[Query, Reader], tuple[RecordRef, ...] | RecordMissing] = field(default_factory=dict)
+
+    # What was looked up, so that what is not here is known not to be there (`ledger.kept`).
+    met: set[str] = field(default_factory=set)  # Calls that this batch loaded, admitted or changed.
+    whole: set[str] = field(default_factory=set)  # Calls loaded with all that belongs to them.
+    seen_usage: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    seen_since: dict[str, int] = field(default_factory=dict)  # Rolling meters, from this bucket on.
+    seen_floating: set[str] = field(default_factory=set)
+    seen_twins: dict[str, int] = field(default_factory=dict)  # By key: those alive at this instant.
+    seen_waiting: set[str] = field(default_factory=set)
+    readings_by_call: dict[str, list[Reading]] = field(default_factory=dict)
+    # Of each loaded call: the columns that indexes of ended calls and twins stand on, as stored.
+    indexed: dict[str, tuple[int | str | None, ...]] = field(default_factory=dict)
 
     policy_calls: dict[str, Call] = field(default_factory=dict)  # By call id, as decoded while loading.
     readings: dict[tuple[str, str, str, str], Reading] = field(default_factory=dict)
@@ -177,11 +191,14 @@ class World(Struct, kw_only=True):
         self.next_ordinal = max(self.next_ordinal, row.ordinal + 1)
         self.calls[row.call_id] = row
         self.new_calls[row.call_id] = row
+        self.met.add(row.call_id)
+        self.whole.add(row.call_id)
 
     def change(self, row: CallRow) -> None:
         """Note that a call was changed: one step of its version in this transaction."""
         self.touched += 1
         if row.call_id not in self.new_calls and row.call_id not in self.dirty_calls:
+            self.met.add(row.call_id)
             row.version += 1
             self.dirty_calls[row.call_id] = row
 
@@ -210,6 +227,14 @@ class World(Struct, kw_only=True):
         return found
 
     # --- usage -------------------------------------------------------------------------------------------
+
+    def has_seen(self, meter: str, start: int) -> bool:
+        """Say whether a window of a meter was looked up, so that what is here is all there is."""
+        seen = self.seen_usage.get(meter)
+        if seen is not None and start in seen:
+            return True
+        since = self.seen_since.get(meter)
+        return since is not None and start >= since
 
     def usage_row(self, reading: Reading, start: int) -> UsageRow:
         """Return the usage of a meter in one window, making it where it is not there yet."""
@@ -335,3 +360,14 @@ class World(Struct, kw_only=True):
         if asked:
             self.touched += 1
             self.effects.append(Effects(call, asked, at))
+
+    def written(self) -> None:
+        """Take everything that was to be written as written."""
+        for gone in (
+            *(self.new_calls, self.dirty_calls, self.new_attempts, self.dirty_attempts),
+            *(self.new_reservations, self.dirty_reservations, self.new_usage, self.moved_usage),
+            *(self.new_approvals, self.dirty_approvals, self.new_verdicts, self.dirty_verdicts),
+            *(self.new_keys, self.new_payees, self.closed_postures, self.other_rows),
+            *(self.drafts, self.effects),
+        ):
+            gone.clear()

@@ -73,6 +73,12 @@ class Tx:
             raise RuntimeError("the connection was closed under its transaction")
         self.raw: Any = dbapi  # The driver's own connection.
 
+    def foreign_commits(self) -> int:
+        """Return SQLite's mark of the file, another once somebody else wrote it; 0 where there is none."""
+        if self.dialect.name != "sqlite":
+            return 0
+        return int(self.raw.execute("PRAGMA data_version").fetchone()[0])
+
     def rows(self, statement: Statement, **params: object) -> list[Row]:
         """Return all rows of a query."""
         text, names = statement.text(self.dialect)

@@ -148,8 +148,8 @@ async def digest(rig: Rig) -> dict[str, list[str]]:
     return found
 
 
-def balance(rig: Rig) -> int:
-    """Give what the simulator's balance transactions of our sessions add up to, in minor units."""
+def balances(rig: Rig) -> dict[tuple[str, str], int]:
+    """Give what the simulator's balance transactions of our sessions add up to, per mode and currency."""
     world = rig.sim.world
     ours = {
         row["payment_intent"]
@@ -161,5 +161,9 @@ def balance(rig: Rig) -> int:
         for kind in ("charge", "refund", "dispute")
         for row in world.all(kind)
     }
-    rows = [row for row in world.all("balance_transaction") if row["balance_type"] == "payments"]
-    return sum(row["net"] for row in rows if of_payment.get(row["source"]) in ours)
+    found: dict[tuple[str, str], int] = {}
+    for row in world.all("balance_transaction"):
+        if row["balance_type"] == "payments" and of_payment.get(row["source"]) in ours:
+            place = ("simulated", row["currency"].upper())
+            found[place] = found.get(place, 0) + row["net"]
+    return {place: net for place, net in found.items() if net}

@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import select
 
 from ledger.audit.call_kinds import AdjustmentBooked
+from ledger.discrepancies import LOST, read_lost
 from ledger.edges import SYSTEM
 from ledger.engines.tx import Tx
 from ledger.judge import Law
@@ -20,6 +21,7 @@ from ledger.rows import CallRow
 from ledger.schema import adjustments, tool_calls
 from ledger.world import World
 from policy.language import WindowKind
+from policy.model import Call
 
 AGAIN: Final = "counted_anew"
 Moves = list[tuple[str, int, int, int, int]]
@@ -44,7 +46,12 @@ def adjust_anew(tx: Tx, world: World, new: NewMeters, earliest: int, at_us: int)
     originals = [row for row in rows if row["reason_code"] != AGAIN and row["call_id"] is not None]
     calls = _calls(tx, world, {row["call_id"] for row in originals})
     for row in originals:
-        moves = _moves(world, new, row, calls[row["call_id"]], known=known[row["adjustment_id"]], at_us=at_us)
+        call = (
+            read_lost(row["evidence"])
+            if row["reason_code"] == LOST
+            else world.policy_call(calls[row["call_id"]])
+        )
+        moves = _moves(world, new, row, call, known=known[row["adjustment_id"]], at_us=at_us)
         if moves:
             _book(world, row, moves, at_us)
 
@@ -63,11 +70,11 @@ def _calls(tx: Tx, world: World, call_ids: set[str]) -> dict[str, CallRow]:
 
 
 def _moves(
-    world: World, new: NewMeters, row: dict[str, Any], call: CallRow, *, known: set[str], at_us: int
+    world: World, new: NewMeters, row: dict[str, Any], call: Call, *, known: set[str], at_us: int
 ) -> Moves:
     """Book one adjustment on every new meter that its own instant counts on, and say what was booked."""
     timezone, moved = new.law.policy.timezone, Moves()
-    for reading in _readings(world, new, call, row["amount_minor"]):
+    for reading in _readings(world, new, row["call_id"], call, row["amount_minor"]):
         if reading.meter in known or reading.unit != row["currency"]:
             continue
         start = booking_start(reading.window, row["at_us"], timezone)
@@ -77,13 +84,12 @@ def _moves(
     return moved
 
 
-def _readings(world: World, new: NewMeters, call_row: CallRow, amount: int) -> list[Reading]:
+def _readings(world: World, new: NewMeters, call_id: str, call: Call, amount: int) -> list[Reading]:
     """Return the new meters of a call; what was given back makes room only where a cap restores (M14)."""
-    call = world.policy_call(call_row)
     restores = {cap.id for cap in new.law.policy.caps if cap.restores}
     found = [
         cap_reading(need, new.law.cap_digests[need.cap_id])
-        for need in world.needs(call_row.call_id, call).usage
+        for need in world.needs(call_id, call).usage
         if need.cap_id in new.caps and need.unit != CALLS and (amount > 0 or need.cap_id in restores)
     ]
     if amount > 0:

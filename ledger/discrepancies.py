@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
 import msgspec
 
 from ledger.audit.call_kinds import AdjustmentBooked, DiscrepancyFound
@@ -10,9 +13,15 @@ from ledger.commands import Settlement
 from ledger.edges import SYSTEM
 from ledger.gather import STRICTNESS
 from ledger.meters import CALLS, booked_on, booking_start
+from ledger.records import Seen
 from ledger.rows import ENCODER, CallRow
 from ledger.world import World
-from policy.language import Posture
+from policy.language import Kind, Posture
+from policy.model import Call, Effect
+from policy.money import dec_hook, enc_hook
+
+Move = tuple[str, int, int, int, int]
+LOST: Final = "lost_call"  # Why an adjustment or a discrepancy speaks of a call that is not here (M33).
 
 
 def close_provider(world: World, provider: str, because: str, at_us: int) -> None:
@@ -28,7 +37,7 @@ def close_provider(world: World, provider: str, because: str, at_us: int) -> Non
 
 def contradict(world: World, row: CallRow, command: Settlement, code: str, at_us: int) -> str:
     """Record a success that an ended call should not have had: no state changes, the money is booked (M9)."""
-    found = _find(world, row, code, command.evidence, at_us)
+    found = _find(world, row.call_id, row.provider, code, command.evidence, at_us=at_us)
     amount = row.amount_minor if command.actual is None else command.actual.minor_units
     currency = row.currency if command.actual is None else command.actual.currency
     if amount and currency:
@@ -37,13 +46,13 @@ def contradict(world: World, row: CallRow, command: Settlement, code: str, at_us
     return found
 
 
-def _find(world: World, row: CallRow, code: str, evidence: str, at_us: int) -> str:
+def _find(world: World, call_id: str, provider: str, code: str, evidence: str, *, at_us: int) -> str:
     found = world.new_id("dis")
     world.insert(
         "discrepancies",
         discrepancy_id=found,
-        call_id=row.call_id,
-        provider=row.provider,
+        call_id=call_id,
+        provider=provider,
         code=code,
         state="open",
         evidence=evidence,
@@ -52,9 +61,9 @@ def _find(world: World, row: CallRow, code: str, evidence: str, at_us: int) -> s
         resolved_at_us=None,
         words="",
     )
-    fact = DiscrepancyFound(code=code, provider=row.provider, call_id=row.call_id)
+    fact = DiscrepancyFound(code=code, provider=provider, call_id=call_id)
     world.log(fact, found, SYSTEM, at_us, {"evidence": evidence} if evidence else None)
-    world.tell("discrepancy.found", ENCODER.encode({"discrepancy_id": found, "call_id": row.call_id}), at_us)
+    world.tell("discrepancy.found", ENCODER.encode({"discrepancy_id": found, "call_id": call_id}), at_us)
     return found
 
 
@@ -73,45 +82,87 @@ def adjust(
 
     Positive is more spent; negative is given back and makes room only under caps that say `restores` (M14).
     """
-    moved = _adjust_usage(world, row, amount_minor, currency, at_us)
+    booked = _Booked(row.call_id, row.mode, amount_minor, currency, reason, purchase_id, evidence)
+    moved = () if world.law is None else _adjust_usage(world, booked, world.policy_call(row), at_us)
+    return _book(world, booked, moved, at_us)
+
+
+def lose(world: World, seen: Seen, at_us: int) -> str:
+    """Record an effect of a call that this ledger has lost (M33): a discrepancy, and what it may have spent.
+
+    The adjustment's evidence is the whole sight as JSON: it is all that is left to count the call by.
+    """
+    said = f"{seen.provider_ref} was found at {seen.provider}; the ledger was restored from before its call"
+    found = _find(world, seen.call_id, seen.provider, LOST, said, at_us=at_us)
+    if seen.amount is not None and seen.kind in {Kind.SPEND, Kind.PROVISION}:
+        words = msgspec.json.encode(seen, enc_hook=enc_hook).decode()
+        booked = _Booked(
+            seen.call_id, seen.mode.value, seen.amount.minor_units, seen.amount.currency, LOST, None, words
+        )
+        moved = () if world.law is None else _adjust_usage(world, booked, lost_call(seen), at_us)
+        _book(world, booked, moved, at_us)
+    close_provider(world, seen.provider, f"effect of the lost call {seen.call_id}", at_us)
+    return found
+
+
+def lost_call(seen: Seen) -> Call:
+    """Return a lost call as the policy sees it; its agent, tool and payee are not known any more."""
+    effect = Effect(
+        kind=seen.kind, operation=seen.operation, provider=seen.provider, mode=seen.mode, amount=seen.amount
+    )
+    return Call(
+        tool="", effect=effect, account=seen.account_id, project=seen.project, run=seen.run_id, agent=""
+    )
+
+
+def read_lost(evidence: str) -> Call:
+    """Return the lost call that an adjustment was booked for."""
+    return lost_call(msgspec.json.decode(evidence, type=Seen, dec_hook=dec_hook))
+
+
+class _Booked(NamedTuple):
+    """One adjustment on its way in."""
+
+    call_id: str
+    mode: str
+    amount_minor: int
+    currency: str
+    reason_code: str
+    purchase_id: str | None
+    evidence: str
+
+
+def _book(world: World, booked: _Booked, moved: Sequence[Move], at_us: int) -> str:
     adjustment = world.new_id("adj")
     world.insert(
         "adjustments",
         adjustment_id=adjustment,
-        call_id=row.call_id,
-        purchase_id=purchase_id,
-        reason_code=reason,
-        amount_minor=amount_minor,
-        currency=currency,
-        mode=row.mode,
         moves=msgspec.json.encode(moved).decode(),
-        evidence=evidence,
         at_us=at_us,
+        **booked._asdict(),
     )
     fact = AdjustmentBooked(
-        reason_code=reason,
-        amount_minor=amount_minor,
-        currency=currency,
-        mode=row.mode,
-        call_id=row.call_id,
-        purchase_id=purchase_id,
+        reason_code=booked.reason_code,
+        amount_minor=booked.amount_minor,
+        currency=booked.currency,
+        mode=booked.mode,
+        call_id=booked.call_id,
+        purchase_id=booked.purchase_id,
     )
-    world.log(fact, adjustment, SYSTEM, at_us, {"evidence": evidence} if evidence else None)
+    world.log(fact, adjustment, SYSTEM, at_us, {"evidence": booked.evidence} if booked.evidence else None)
     return adjustment
 
 
-def _adjust_usage(
-    world: World, row: CallRow, amount_minor: int, currency: str, at_us: int
-) -> list[tuple[str, int, int, int, int]]:
+def _adjust_usage(world: World, booked: _Booked, call: Call, at_us: int) -> list[Move]:
     if world.law is None:
         return []
+    amount_minor, currency = booked.amount_minor, booked.currency
     policy = world.law.policy
-    call = world.policy_call(row)
     restores = {cap.id for cap in policy.caps if cap.restores}
     moved = []
     readings = [
         world.cap_reading(need)
-        for need in world.needs(row.call_id, call).usage
+        for need in world.needs(booked.call_id, call).usage
         if need.unit == currency and (amount_minor > 0 or need.cap_id in restores)
     ]
     if amount_minor > 0:

@@ -355,3 +355,22 @@ class Page(Struct, Generic[T], frozen=True):
 
     items: tuple[T, ...]
     after: str | None = None
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """An object of a provider that carries the mark of one of our calls: what a sweep finds (M33).
+
+    Only what was done is shown: nothing that was refused, or that ended without an effect.
+    """
+
+    call_id: str
+    provider_ref: str
+    provider: str
+    kind: Kind
+    operation: str
+    mode: Mode
+    account_id: str  # The four as they were marked; whose ledger it is, and where it counted.
+    project: str = ""
+    run_id: str = ""
+    amount: Money | None = None  # What may have been spent with it.
+    armed: bool = False  # An instrument that can still move money.

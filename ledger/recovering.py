@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from ledger import edges, schema_state
 from ledger.audit import keys
 from ledger.audit.house_kinds import EpochOpened
 from ledger.commands import Settlement
-from ledger.discrepancies import contradict
+from ledger.discrepancies import LOST, contradict, lose
 from ledger.engines.tx import Tx
 from ledger.flush import flush
 from ledger.house_policy import set_posture
@@ -28,29 +28,21 @@ from ledger.judge import Judge
 from ledger.ledger import machine_of
 from ledger.load import open_world
 from ledger.making import alone
-from ledger.records import Outcome
+from ledger.records import Outcome, Seen
 from ledger.rows import CallRow
-from ledger.schema import tool_calls
-from ledger.schema_log import log_head
+from ledger.schema import discrepancies, tool_calls
+from ledger.schema_log import audit_entry, log_head
+from ledger.schema_revenue import purchases
 from ledger.settlement import make_unknown
 from ledger.side_calls import load_whole
-from ledger.times import to_us
+from ledger.times import from_us, to_us
 from ledger.world import World
 from policy.errors import CallCancelled, ConfigurationError
 from policy.language import Posture
 
 RECOVERER: Final = "system:recover"
+FOUND: Final = "found_by_recovery"  # Why a discrepancy speaks of a call that is here.
 SILENT: Final = "recovered"  # Why an executing call of a backup is unknown.
-
-
-class Seen(Struct, frozen=True, kw_only=True):
-    """An object that a provider shows with our metadata on it.
-
-    The effect of a call, whatever this ledger knows.
-    """
-
-    call_id: str
-    provider_ref: str
 
 
 class Recovered(Struct, frozen=True, kw_only=True):
@@ -63,7 +55,8 @@ class Recovered(Struct, frozen=True, kw_only=True):
     cancelled: tuple[str, ...]
     unknown: tuple[str, ...]
     discrepancies: tuple[str, ...]
-    strange: tuple[str, ...]  # Objects of calls that this ledger never heard of.
+    lost: tuple[str, ...]  # Objects of calls that this ledger has lost; each is a discrepancy too.
+    armed: tuple[Seen, ...]  # Instruments that no purchase here answers for; they are to be switched off.
 
 
 async def recover_ledger(
@@ -91,6 +84,22 @@ async def recover_ledger(
         found = _recover(tx, world, folder, at, because=because, seen=tuple(seen))
         flush(tx, world, machine.sinks)
         return found
+
+    return await alone(url, work)
+
+
+async def last_instant(url: str, account: str | None = None) -> datetime:
+    """Return when the last thing happened that a ledger knows of: what came later is not in it.
+
+    Raises ConfigurationError, LockHeld.
+    """
+
+    def work(connection: Connection) -> datetime:
+        schema_state.check_head(connection)
+        mine = audit_entry.c.account_id == _account(connection, account)
+        return from_us(
+            int(connection.execute(select(func.max(audit_entry.c.at_us)).where(mine)).scalar_one())
+        )
 
     return await alone(url, work)
 
@@ -134,7 +143,7 @@ def _recover(
     running = _in(tx, world, ("executing",))
     for row in running:
         _doubt(world, row, to_us(at))
-    found, strange = _compare(tx, world, seen, at)
+    found, lost = _compare(tx, world, seen, at)
     return Recovered(
         account=world.account_id,
         epoch=epoch,
@@ -143,7 +152,8 @@ def _recover(
         cancelled=tuple(row.call_id for row in waiting),
         unknown=tuple(row.call_id for row in running),
         discrepancies=found,
-        strange=strange,
+        lost=lost,
+        armed=_unanswered(tx, world, seen),
     )
 
 
@@ -186,20 +196,41 @@ def _doubt(world: World, row: CallRow, at_us: int) -> None:
 def _compare(
     tx: Tx, world: World, seen: tuple[Seen, ...], at: datetime
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Hold what the provider shows against what is known.
+    """Hold what the providers show against what is known.
 
-    An effect nobody claimed, or one that had failed.
+    An effect of a call that is lost, that nobody claimed, or that had failed. What succeeded is known, and
+    what is unknown is looked for by reconciling.
     """
-    load_whole(tx, world, [each.call_id for each in seen])
-    found, strange = [], []
-    for each in seen:
+    ours = [each for each in seen if each.account_id == world.account_id]
+    load_whole(tx, world, [each.call_id for each in ours])
+    known = _known_discrepancies(tx, world)
+    found, lost = [], []
+    for each in ours:
         row = world.calls.get(each.call_id)
+        if (each.call_id, LOST if row is None else FOUND) in known:
+            continue  # A recovery before this one has said so already.
         if row is None:
-            strange.append(each.provider_ref)
+            lost.append(each.provider_ref)
+            found.append(lose(world, each, to_us(at)))
         elif row.state not in {"succeeded", "unknown"}:
             said = f"{each.provider_ref} was found at {row.provider} after the ledger was recovered"
             evidence = Settlement(
                 call_id=row.call_id, at=at, attempt=0, lease_token=0, outcome=Outcome.SUCCEEDED, evidence=said
             )
-            found.append(contradict(world, row, evidence, "found_by_recovery", to_us(at)))
-    return tuple(found), tuple(strange)
+            found.append(contradict(world, row, evidence, FOUND, to_us(at)))
+    return tuple(found), tuple(lost)
+
+
+def _known_discrepancies(tx: Tx, world: World) -> set[tuple[str, str]]:
+    c = discrepancies.c
+    asked = select(c.call_id, c.code).where(c.account_id == world.account_id, c.code.in_((LOST, FOUND)))
+    return {(row[0], row[1]) for row in tx.connection.execute(asked)}
+
+
+def _unanswered(tx: Tx, world: World, seen: tuple[Seen, ...]) -> tuple[Seen, ...]:
+    """Return the armed instruments that no purchase is recorded for: nothing here would notice their use."""
+    c = purchases.c
+    asked = select(c.instrument_ref).where(c.account_id == world.account_id)
+    known = {row[0] for row in tx.connection.execute(asked)}
+    ours = (each for each in seen if each.account_id == world.account_id)
+    return tuple(each for each in ours if each.armed and each.provider_ref not in known)

@@ -24,6 +24,7 @@ from typing import Any, Final, NoReturn
 import pluggy
 from msgspec import Struct
 
+from ledger.records import Seen
 from plugins.tool import Binding, Evidence, Readiness, Tool
 from policy.model import Mode
 
@@ -86,6 +87,12 @@ async def _no_events(since: datetime) -> tuple[Evidence, ...]:
     return ()
 
 
+async def _nothing_seen(since: datetime) -> tuple[Seen, ...]:
+    """Find nothing: the provider shows no marks of ours."""
+    del since
+    return ()
+
+
 async def _no_instruments(ref: str, armed: bool) -> bool:  # noqa: FBT001 -- the contract's own shape
     """Switch nothing: the provider makes no instruments that outlive a call."""
     del ref, armed
@@ -105,6 +112,9 @@ class Provider(Struct, frozen=True, kw_only=True):
         _no_evidence  # Our reference or the provider's id -> what it shows.
     )
     events: Callable[[datetime], Awaitable[tuple[Evidence, ...]]] = _no_events  # Since then, oldest first.
+    seen: Callable[[datetime], Awaitable[tuple[Seen, ...]]] = (
+        _nothing_seen  # What was done since, by our marks.
+    )
     set_armed: Callable[[str, bool], Awaitable[bool]] = (
         _no_instruments  # Switch an instrument on or off (M20).
     )

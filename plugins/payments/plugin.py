@@ -12,8 +12,9 @@ from datetime import datetime
 
 import msgspec
 
+from ledger.records import Seen
 from plugins.hookspecs import Plugin, PluginContext, Provider, hookimpl
-from plugins.payments import evidence
+from plugins.payments import evidence, sweep
 from plugins.payments.cards import card_tool
 from plugins.payments.care import human_only_tools, listing_tools
 from plugins.payments.checkout import checkout_tools
@@ -66,11 +67,20 @@ def _provider(api: StripeApi, binding: Binding) -> Provider:
     async def events(since: datetime) -> tuple[Evidence, ...]:
         return await evidence.events(api, since)
 
+    async def seen(since: datetime) -> tuple[Seen, ...]:
+        return await sweep.seen(api, since)
+
     async def set_armed(reference: str, armed: bool) -> bool:  # noqa: FBT001 -- the contract's own shape
         return await evidence.set_armed(api, reference, armed=armed)
 
     return Provider(
-        binding=binding, check=check, fetch=fetch, events=events, set_armed=set_armed, close=api.close
+        binding=binding,
+        check=check,
+        fetch=fetch,
+        events=events,
+        seen=seen,
+        set_armed=set_armed,
+        close=api.close,
     )
 
 

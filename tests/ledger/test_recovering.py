@@ -4,14 +4,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from ledger.audit import keys
 from ledger.audit.stored import read_ledger
 from ledger.audit.verify import Anchor, verify_account
 from ledger.ledger import open_ledger
-from ledger.recovering import Recovered, Seen, recover_ledger
+from ledger.records import Seen
+from ledger.recovering import Recovered, recover_ledger
 from policy.errors import ConfigurationError
-from policy.language import Posture
+from policy.language import Kind, Mode, Posture
+from policy.money import Money
 from tests.ledger.till import ACCOUNT, ALLOW_ALL, JUDGE, NOON, Till, make, open_till
 
 
@@ -49,6 +52,14 @@ async def open_again(url: str) -> Till:
     return Till(await open_ledger(url, judge=JUDGE, clock=lambda: NOON, ids=ids), ids)
 
 
+def _seen(call_id: str, reference: str) -> Seen:
+    """Return a purchase of a dollar as a provider shows it."""
+    return Seen(
+        call_id=call_id, provider_ref=reference, provider="stripe", kind=Kind.SPEND, operation="card",
+        mode=Mode.SIMULATED, account_id=ACCOUNT, project="shop", amount=Money(100, "USD"),
+    )  # fmt: skip
+
+
 async def _recovered(url: str, folder: Path, *seen: Seen) -> Recovered:
     numbers = iter(range(50_000, 60_000))
     return await recover_ledger(
@@ -72,12 +83,13 @@ async def test_m33_recover_cancels_doubts_and_closes(tmp_path: Path) -> None:
     done = await _recovered(
         url,
         tmp_path,
-        Seen(call_id=calls["later"], provider_ref="ch_1"),
-        Seen(call_id="call_no", provider_ref="ch_2"),
+        _seen(calls["later"], "ch_1"),
+        _seen("call_no", "ch_2"),
+        structs.replace(_seen("call_of_others", "ch_3"), account_id="acct_other"),
     )
     assert set(done.cancelled) == {calls["queued"], calls["later"]}
     assert done.unknown == (calls["running"],)
-    assert (done.epoch, len(done.discrepancies), done.strange) == (1, 1, ("ch_2",))
+    assert (done.epoch, len(done.discrepancies), done.lost) == (1, 2, ("ch_2",))
     till = await open_again(url)
     await till.ledger.check_not_forked(tmp_path / "keys")
     assert (await till.ledger.call(calls["running"])).state == "unknown"

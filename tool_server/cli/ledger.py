@@ -63,10 +63,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_account(export)
     add_database(export)
 
-    recover = commands.add_parser("recover", help="go on after a restored backup: read_only, in a new epoch")
-    recover.add_argument("--because", required=True, metavar="TEXT", help="what happened; the log keeps it")
-    add_account(recover)
-    add_database(recover)
+    ledger_recover.register(
+        commands.add_parser(
+            "recover", help="go on after a restored backup: read_only, in a new epoch, with what was lost"
+        )
+    )
 
     upgrade = commands.add_parser("upgrade", help="bring the tables forward to this program's revision")
     add_database(upgrade)

@@ -57,11 +57,11 @@ def refused() -> Iterator[None]:
     from ledger.audit.keys import KeyRefused
     from ledger.audit.note import NoteRefused
     from ledger.audit.receipt import ReceiptRefused
-    from policy.errors import ConfigurationError
+    from policy.errors import ConfigurationError, PolicyError
 
     try:
         yield
     except (ForkFound, ReceiptRefused) as error:
         raise CommandError(str(error), exit_code=EXIT_NO) from None
-    except (ExportRefused, KeyRefused, NoteRefused, ConfigurationError, LookupError) as error:
+    except (ExportRefused, KeyRefused, NoteRefused, ConfigurationError, PolicyError, LookupError) as error:
         raise CommandError(str(error)) from None

@@ -20,13 +20,15 @@ from typing import Any, Final
 
 import pytest
 
-from ledger.audit.stored import read_ledger
+from ledger.audit.bad_row import BadRow
+from ledger.audit.stored import StoredSource, read_ledger
 from ledger.audit.verify import verify_account
 from ledger.commands import Claimed
 from ledger.ledger import Ledger, open_ledger
 from ledger.making import make_ledger
 from ledger.records import Outcome
-from tests.ledger.till import ALLOW_ALL, JUDGE, NOON, Till, make, open_till, with_caps
+from tests.ledger.instants import instants
+from tests.ledger.till import ACCOUNT, ALLOW_ALL, JUDGE, NOON, Till, make, open_till, with_caps
 
 CALLERS: Final = 6
 LIMIT: Final = 300  # Minor units a payee may be paid: three calls of six.
@@ -128,6 +130,7 @@ async def test_threads_on_one_sqlite_ledger_never_exceed_a_cap(tmp_path: Path, d
     assert not broken, broken
     await at_rest(till)
     await till.ledger.close()
+    assert (await asyncio.to_thread(instants, url, ACCOUNT)).exceeded == []
 
 
 async def test_several_ledgers_on_one_postgres_never_exceed_a_cap(postgres_url: str, deep: bool) -> None:  # noqa: FBT001 -- a fixture
@@ -150,6 +153,7 @@ async def test_several_ledgers_on_one_postgres_never_exceed_a_cap(postgres_url: 
     assert not broken, broken
     await at_rest(till)
     await till.ledger.close()
+    assert (await asyncio.to_thread(instants, postgres_url, ACCOUNT)).exceeded == []
 
 
 async def test_the_harness_sees_a_hold_that_was_let_go(tmp_path: Path) -> None:
@@ -190,10 +194,9 @@ async def test_a_retry_in_the_batch_of_its_own_settlement_leaks_nothing(tmp_path
     await till.ledger.close()
 
 
-async def test_two_accounts_in_one_database_never_mix(tmp_path: Path) -> None:
+async def test_two_accounts_in_one_database_never_mix(ledger_url: str) -> None:
     """Calls, caps, keys and logs of one account are nothing to another; each log verifies alone."""
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    await make(url)
+    url = ledger_url
     first = await open_till(url)
     await first.law(POLICY)
     await first.bought(key="same", payee="shop.example", args={"n": 1})
@@ -212,7 +215,8 @@ async def test_two_accounts_in_one_database_never_mix(tmp_path: Path) -> None:
     assert await second.used("all") == (300, 0)
     assert (await second.ledger.checked()).bad is None
     await second.ledger.close()
-    found = read_ledger(
-        url, lambda source: [verify_account(source, each, keys=None).bad for each in source.accounts()]
-    )
-    assert found == [None, None]
+
+    def both(source: StoredSource) -> list[BadRow | None]:
+        return [verify_account(source, each, keys=None).bad for each in source.accounts()]
+
+    assert await asyncio.to_thread(read_ledger, url, both) == [None, None]

@@ -6,7 +6,7 @@ webhooks.
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 import httpx
 import respx
 from litestar import Litestar
-from msgspec import structs
+from msgspec import Struct, structs
 
+from ledger.ledger import open_ledger
 from ledger.making import make_ledger
 from ledger.offers import OfferSet
 from ledger.records import CallRecord, CallState, ReviewState, Role
@@ -30,6 +31,7 @@ from tests.webhooks.rig import delivery
 from tool_server.bootstrap import House, Wiring, bootstrap, judge_of
 from tool_server.envelope import CallMeta, CallResult, Principal
 from tool_server.ids import id_maker
+from tool_server.policy_file import known_tools
 from tool_server.settings import Settings
 from webhooks.signatures import simulated_secrets
 from webhooks.stripe_events import StripeDeps, stripe_routes
@@ -70,7 +72,8 @@ class StripeDesk:
         self.house, self.sim, self.worker, self.web = house, sim, worker, web
         self.ledger = house.ledger
         kits = ("sell", "buy", "care", "fulfil")
-        self.agent = Principal(account_id=ACCOUNT, project="shop", agent_id="scout", agent="scout", kits=kits)
+        account = house.ledger.account_id
+        self.agent = Principal(account_id=account, project="shop", agent_id="scout", agent="scout", kits=kits)
         self.keys = 0
         self.deal_id = ""
         self.lead_id = ""
@@ -125,20 +128,36 @@ class StripeDesk:
         return (await self.ledger.orders()).items[0]
 
 
+class Stage(Struct, frozen=True, kw_only=True):
+    """What a harness sets up beside the house itself."""
+
+    policy: str = POLICY
+    sim: Simulator | None = None
+    # Put around the simulator's app, to see or spoil each request of the house.
+    around: Callable[[Any], Any] = lambda app: app
+    work: bool = True  # Whether the house's own dispatcher runs; a harness may run calls by hand.
+
+
 @asynccontextmanager
 async def desk_on(
-    folder: Path, db: str = "", *, wiring: Wiring | None = None, policy: str = POLICY
+    folder: Path,
+    db: str = "",
+    *,
+    wiring: Wiring | None = None,
+    account: str = ACCOUNT,
+    stage: Stage | None = None,
 ) -> AsyncIterator[StripeDesk]:
-    """Open a house on a new database and a new simulator."""
+    """Open a house of a new account, in a new database or one that has others, and a new simulator."""
+    stage = stage or Stage()
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 -- a test's own folder
-    sim = Simulator(7, time.time)
+    sim = stage.sim or Simulator(7, time.time)
     given = {
         "cardholder": await _cardholder(sim),
         "financial_account": sim.world.financial_account,
         "recipients": [f"acme = {sim.world.recipient} = Acme Ltd"],
     }
     file = folder / "policies.yaml"
-    file.write_text(policy.format(settings=json.dumps(given)))
+    file.write_text(stage.policy.format(settings=json.dumps(given)))
     db = db or f"sqlite:///{folder / 'bursar.db'}"
     environ = {"STRIPE_EARN_KEY": sim.earn_key, "STRIPE_SPEND_KEY": sim.spend_key}
     settings = Settings(
@@ -152,19 +171,23 @@ async def desk_on(
     chosen = wiring or Wiring(fresh_s=0.0, first_look_s=0.1, accept_all=True, seed=7)
     await make_ledger(
         db,
-        account_id=ACCOUNT,
+        account_id=account,
         name="Test",
         instance_id="instance-1",
         judge=judge_of({}),
         ids=id_maker(chosen.now),
         at=chosen.now(),
     )
-    handler = respx.handlers.ASGIHandler(sim.app())
+    judge = judge_of(known_tools(file, chosen.release))
+    ledger = await open_ledger(
+        db, judge=judge, clock=chosen.now, ids=id_maker(chosen.now), account_id=account
+    )
+    handler = respx.handlers.ASGIHandler(stage.around(sim.app()))
     with respx.mock(assert_all_called=False) as router:
         router.route(host="127.0.0.1").mock(side_effect=handler)
-        house = await bootstrap(settings, wiring=chosen)
+        house = await bootstrap(settings, wiring=chosen, ledger=ledger)
         try:
-            async with house.running(drain_s=2.0), _connected(house, sim) as desk:
+            async with house.running(work=stage.work, drain_s=2.0), _connected(house, sim) as desk:
                 await _furnished(desk, settings)
                 yield desk
         finally:

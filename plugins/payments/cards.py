@@ -29,7 +29,7 @@ from plugins.payments.common import (
     sendable,
     since,
 )
-from plugins.payments.outcomes import reported
+from plugins.payments.outcomes import is_stored, reported
 from plugins.payments.stripe_api import PROVIDER, Answer, StripeApi
 from plugins.tool import (
     Described,
@@ -152,29 +152,42 @@ class _Buyer:
     async def _buy(self, args: CardPurchase, context: ExecuteContext) -> OutcomeReport:
         if wrong := await right_account(self._api, "spend", context):
             return wrong
+        made = await self._made(args, context)
+        return await self._activate(made, args, context)
+
+    async def _made(self, args: CardPurchase, context: ExecuteContext) -> Answer:
+        """Create the card. Raises stripe.StripeError, but not for a stored answer that hides a card."""
+        import stripe
+
         cards = self._api.client("spend").v1.issuing.cards
         categories = list(_CATEGORIES[args.category])
         context.guard()
-        made = await self._api.ask(
-            cards.create_async(
-                {
-                    "cardholder": self._cardholder,
-                    "currency": args.amount.currency.lower(),
-                    "type": "virtual",
-                    "status": "inactive",
-                    "metadata": marks(context.call),
-                    "lifecycle_controls": {"cancel_after": {"payment_count": 1}},
-                    "spending_controls": {
-                        "allowed_categories": categories,
-                        "spending_limits": [
-                            {"amount": stripe_minor_units(args.amount), "interval": "all_time"}
-                        ],
+        try:
+            return await self._api.ask(
+                cards.create_async(
+                    {
+                        "cardholder": self._cardholder,
+                        "currency": args.amount.currency.lower(),
+                        "type": "virtual",
+                        "status": "inactive",
+                        "metadata": marks(context.call),
+                        "lifecycle_controls": {"cancel_after": {"payment_count": 1}},
+                        "spending_controls": {
+                            "allowed_categories": categories,
+                            "spending_limits": [
+                                {"amount": stripe_minor_units(args.amount), "interval": "all_time"}
+                            ],
+                        },
                     },
-                },
-                {"idempotency_key": context.key_step("create")},
+                    {"idempotency_key": context.key_step("create")},
+                )
             )
-        )
-        return await self._activate(made, args, context)
+        except stripe.APIError as broken:
+            # Under this key Stripe will answer so for ever; what it did before it broke can be found.
+            found = await self._marked(context) if is_stored(broken) else None
+            if found is None:
+                raise
+            return found
 
     async def _activate(self, made: Answer, args: CardPurchase, context: ExecuteContext) -> OutcomeReport:
         import stripe
@@ -190,7 +203,9 @@ class _Buyer:
             )
         except (stripe.InvalidRequestError, stripe.CardError, stripe.PermissionError) as refused:
             return await self._given_up(reference, refused, context)
-        except (stripe.StripeError, SendTooLate):
+        except (stripe.StripeError, SendTooLate) as unsure:
+            if isinstance(unsure, stripe.StripeError) and is_stored(unsure):
+                return await self._after_stored(reference, args, unsure, context)
             # The card exists and may be active: whatever the answer was, it is not "nothing happened".
             return OutcomeReport(
                 outcome=Outcome.UNKNOWN,
@@ -199,6 +214,15 @@ class _Buyer:
                 provider_ref=reference,
             )
         return await self._armed(active, args.amount, context, ProofBy.RESPONSE)
+
+    async def _after_stored(
+        self, reference: str, args: CardPurchase, broken: Exception, context: ExecuteContext
+    ) -> OutcomeReport:
+        """Go by the card itself where the stored answer is an error: under this key nothing more comes."""
+        card = await self._api.ask(self._api.client("spend").v1.issuing.cards.retrieve_async(reference))
+        if card.data.get("status") == "active":
+            return await self._armed(card, args.amount, context, ProofBy.LOOKUP)
+        return await self._given_up(reference, broken, context)
 
     async def _given_up(self, reference: str, refused: Exception, context: ExecuteContext) -> OutcomeReport:
         cards = self._api.client("spend").v1.issuing.cards
@@ -227,12 +251,9 @@ class _Buyer:
     async def _find(self, args: CardPurchase, context: ExecuteContext) -> OutcomeReport:
         if wrong := await right_account(self._api, "spend", context):
             return wrong
-        cards = self._api.client("spend").v1.issuing.cards
-        page = await cards.list_async({"created": {"gte": since(context.call)}, "limit": 100})
-        found = await find_marked(page.auto_paging_iter(), context.call.call_id)
-        if found is None:
+        card = await self._marked(context)
+        if card is None:
             return absent(await self._api.account("spend"))
-        card = await self._api.ask(cards.retrieve_async(str(found["id"])))
         if card.data.get("status") == "active":
             return await self._armed(card, args.amount, context, ProofBy.LOOKUP)
         # Found but not armed: a lookup sends nothing, so it cannot finish the job; a replay or a person can.
@@ -242,6 +263,13 @@ class _Buyer:
             message=f"the card is {card.data.get('status')}",
             provider_ref=str(card.data["id"]),
         )
+
+    async def _marked(self, context: ExecuteContext) -> Answer | None:
+        """Return the call's card as it is now, or None where there is none."""
+        cards = self._api.client("spend").v1.issuing.cards
+        page = await cards.list_async({"created": {"gte": since(context.call)}, "limit": 100})
+        found = await find_marked(page.auto_paging_iter(), context.call.call_id)
+        return None if found is None else await self._api.ask(cards.retrieve_async(str(found["id"])))
 
     async def _armed(
         self, card: Answer, amount: Money, context: ExecuteContext, by: ProofBy

@@ -50,7 +50,7 @@ def report_of(error: stripe.StripeError) -> OutcomeReport:
         return _no_answer(error)
     status = error.http_status or 0
     code = _code(error)
-    stored = (error.headers or {}).get("idempotent-replayed") == "true"
+    stored = is_stored(error)
     if status == _TOO_MANY:
         return _report(
             Outcome.NOT_SENT, "provider_busy", "Stripe takes no more requests just now", retry="later"
@@ -60,6 +60,11 @@ def report_of(error: stripe.StripeError) -> OutcomeReport:
     if status in _REFUSED and error.json_body is not None:
         return _refused(error, status, code, stored=stored)
     return _report(Outcome.UNKNOWN, "provider_broke", f"Stripe answered {status}; it may have happened")
+
+
+def is_stored(error: stripe.StripeError) -> bool:
+    """Say whether an error is Stripe's stored answer to a key: its first attempt ended so, and is over."""
+    return (error.headers or {}).get("idempotent-replayed") == "true"
 
 
 def _no_answer(error: stripe.APIConnectionError) -> OutcomeReport:

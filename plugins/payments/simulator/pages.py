@@ -87,6 +87,12 @@ def paid(session: Obj) -> str:
     return document("Thank you", text)
 
 
+def _why_not(authorization: Obj) -> str:
+    """Say why it is not approved; while the real-time question is open nobody has said anything yet."""
+    asked = authorization["request_history"]
+    return f"declined: {asked[-1]['reason']}" if asked else "being decided"
+
+
 def issuing_card(card: Obj, history: list[Obj], problem: str | None = None, done: str | None = None) -> str:
     """Give the operator's page of one issuing card: buy something with it, see what was bought."""
     limits = card["spending_controls"]["spending_limits"] or []
@@ -95,7 +101,7 @@ def issuing_card(card: Obj, history: list[Obj], problem: str | None = None, done
     notes += f'<p role="status">{escape(done)}</p>' if done else ""
     rows = "".join(
         f"<tr><td>{escape(str(row['merchant_data']['name']))}, {escape(row['status'])}"
-        f"{'' if row['approved'] else ', declined: ' + escape(row['request_history'][-1]['reason'])}</td>"
+        f"{'' if row['approved'] else ', ' + escape(_why_not(row))}</td>"
         f"<td>{money(row['amount'], row['currency'])}</td></tr>"
         for row in history
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import respx
@@ -16,6 +17,7 @@ from plugins.payments.stripe_api import StripeApi
 from plugins.tool import ExecuteContext
 from policy.language import Kind, Mode
 from policy.money import Money
+from tests.plugins.payments.desk import desk_on
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PRICE = Money(2_000, "USD")
@@ -76,6 +78,34 @@ async def test_a_question_refused_after_the_payment_is_no_refused_payment(payer:
     assert [row["kind"] for row in payer.sim.effects()].count("outbound_payment") == 1
     assert report.outcome is Outcome.SUCCEEDED, report
     assert report.identity is not None
+
+
+@pytest.mark.parametrize(
+    ("match", "was_done", "ends"),
+    [
+        ("POST /v1/issuing/cards", True, CallState.SUCCEEDED),
+        ("POST /v1/issuing/cards/*", True, CallState.SUCCEEDED),
+        ("POST /v1/issuing/cards/*", False, CallState.FAILED),
+    ],
+    ids=["made, then broke", "activated, then broke", "broke before it was activated"],
+)
+async def test_a_stored_error_is_looked_behind_and_leaves_no_call_open(
+    tmp_path: Path, match: str, ends: CallState, *, was_done: bool
+) -> None:
+    """M2, M20: Stripe answers a stored 500 for ever, so the card itself has to say what was done."""
+    async with desk_on(tmp_path) as desk:
+        desk.sim.faults.add(Fault("stored_500", match=match, after_commit=was_done))
+        made = await desk.call(
+            "request_card_purchase",
+            vendor="a.example",
+            url="https://a.example/checkout",
+            category="software",
+            purpose="a licence",
+            amount="10.00 USD",
+        )
+        await desk.until(made, ends)
+        cards = [row["status"] for row in desk.sim.effects() if row["kind"] == "card"]
+        assert cards == ["active" if ends is CallState.SUCCEEDED else "canceled"]
 
 
 def _call() -> CallRecord:

@@ -40,7 +40,7 @@ def test_the_story_plays_through_by_itself(tmp_path: Path) -> None:
     assert told["seconds"] < LONGEST_S
     names = [beat["beat"] for beat in told["beats"]]
     assert names[:5] == ["earn", "ask", "lose the answer", "stop", "prove"]
-    assert names[5:] == ["request", "lead", "sell", "fulfil", "proof"]
+    assert names[5:] == ["sum", "cap", "request", "lead", "sell", "fulfil", "proof", "refund"]
     assert all(any("held" in step for step in beat["steps"]) for beat in told["beats"])
     assert "sk_test_of_somebody" not in done.stdout + done.stderr
 

@@ -25,6 +25,7 @@ from tool_server.cli.demo_loop import loop
 from tool_server.cli.demo_place import Place
 from tool_server.cli.demo_simulator import Controls
 from tool_server.cli.demo_story import Story
+from tool_server.cli.demo_turn import nobody
 
 
 async def _play(place: Place) -> Story:
@@ -43,6 +44,8 @@ async def _play(place: Place) -> Story:
                 stranger=await stack.enter_async_context(person(place.console_url)),
                 controls=controls,
                 simulator=line,
+                password=furnished.password,
+                turn=nobody,
             )
             await cast.operator.sign_in(furnished.link)
             await loop(story, cast)
@@ -54,7 +57,7 @@ async def _play(place: Place) -> Story:
 async def test_a_public_request_becomes_a_paid_order_reviewed_work_and_a_proof(place: Place) -> None:
     """The mission, as one thread: form, lead, offer, checkout, webhook, Order, run, delivery, proof."""
     story = await _play(place)
-    assert [beat["beat"] for beat in story.beats] == ["request", "lead", "sell", "fulfil", "proof"]
+    assert [beat["beat"] for beat in story.beats] == ["request", "lead", "sell", "fulfil", "proof", "refund"]
     proof = await asyncio.to_thread(_proof, place)  # It reads a ledger that no loop of ours has open.
     checked = check_run_proof(proof, load(place.keys).verifier(proof.origin))
     # From the payment's event to the lead, all is connected by what the log says, not by the file alone.

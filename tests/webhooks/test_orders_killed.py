@@ -20,7 +20,7 @@ from tests.webhooks.killed import ON_ONE_SHOP, TWINS
 ROOT: Final = Path(__file__).parents[2]
 DEFAULT: Final = 30  # Histories on each engine.
 DEEP: Final = 5_000
-TWIN_HISTORIES: Final = 12  # Within which each broken twin must be caught.
+TWIN_HISTORIES: Final = 8  # Within which each broken twin must be caught.
 PATIENCE_S: Final = 300  # For one shop on a crowded machine; alone it takes ten seconds.
 
 

@@ -25,6 +25,10 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add how it is played."""
     parser.add_argument("--again", action="store_true", help="start from a new, empty .demo/")
     parser.add_argument(
+        "--full", action="store_true", help="after the five beats, play the whole loop as well"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="repeat the simulator's ids of another run")
+    parser.add_argument(
         "--unattended", action="store_true", help="play everybody, check every step, and end; exit 0 or 1"
     )
 
@@ -46,16 +50,33 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _attended(args: argparse.Namespace) -> None:
-    """Start everything, say where it is, and stay up."""
+    """Start everything, play the story to whoever sits there, say where everything is, and stay up."""
     from tool_server.cli.demo_place import FOLDER, open_place
+    from tool_server.cli.demo_turn import is_there
 
     place = open_place(FOLDER, again=args.again)
+    plays = not args.json and is_there()
+    if args.full and not (plays and place.fresh):
+        raise CommandError("--full plays to a person at a terminal, from a new state; add --again")
 
-    async def play(furnished: Furnished, _simulator: dict[str, Any]) -> None:
+    async def play(furnished: Furnished, simulator: dict[str, Any]) -> None:
+        if plays and place.fresh:
+            await _tell(args, place, furnished, simulator)
         _show(args, place, furnished)
         await asyncio.Event().wait()  # Until Ctrl-C, which ends the house around it.
 
-    await hosted(place, play)
+    await hosted(place, play, seed=args.seed)
+
+
+async def _tell(args: argparse.Namespace, place: Place, furnished: Furnished, simulator: Any) -> None:  # noqa: ANN401 -- the simulator's line
+    """Play the story; where a person decides, wait for the visitor."""
+    from tool_server.cli.demo_play import play_all
+    from tool_server.cli.demo_story import Story
+    from tool_server.cli.demo_turn import show, visitor
+    from tool_server.cli.demo_words import opening
+
+    sys.stdout.write(opening(furnished, shown=show(furnished.link)))
+    await play_all(Story(), place, furnished, simulator, turn=visitor, full=args.full)
 
 
 async def _unattended(args: argparse.Namespace) -> int:
@@ -72,7 +93,7 @@ async def _unattended(args: argparse.Namespace) -> int:
 
     try:
         async with asyncio.timeout(LONGEST_S):
-            await hosted(place, play)
+            await hosted(place, play, seed=args.seed)
     except TimeoutError:
         raise CommandError(
             f"the story took longer than {LONGEST_S:.0f} s; the machine may be busy", exit_code=EXIT_NO
@@ -90,14 +111,14 @@ def _end(args: argparse.Namespace, story: Story) -> None:
     print(f"\nAll {len(story.beats)} parts held, {steps} steps, in {seconds} s. Nothing here was real money.")
 
 
-async def hosted(place: Place, play: Any) -> None:  # noqa: ANN401 -- an async function of two
+async def hosted(place: Place, play: Any, *, seed: int | None = None) -> None:  # noqa: ANN401 -- an async function of two
     """Serve the demo's house, with its simulator beside it, for as long as somebody plays."""
     from tool_server.cli.demo_house import furnish, settings_of
     from tool_server.cli.demo_place import write_policy
     from tool_server.cli.demo_simulator import simulator
     from tool_server.cli.serve import Choice, serve_house
 
-    async with simulator(place) as line:
+    async with simulator(place, seed=seed) as line:
         if place.fresh:
             write_policy(place, line)
         settings = settings_of(place, line)

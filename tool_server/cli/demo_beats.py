@@ -17,6 +17,7 @@ from tool_server.cli.demo_cast import Agent, Person, complete_with_card, pay
 from tool_server.cli.demo_place import Place
 from tool_server.cli.demo_simulator import Controls
 from tool_server.cli.demo_story import Story
+from tool_server.cli.demo_turn import Turn
 
 VENDOR: Final = "fonts.example"
 SOFTWARE: Final[Mapping[str, str]] = {
@@ -40,6 +41,8 @@ class Cast(Struct, frozen=True, kw_only=True):
     stranger: Person
     controls: Controls
     simulator: Mapping[str, Any]
+    password: str  # The demo operator's: what moves money back asks for it every time.
+    turn: Turn  # Whose turn it is where a person decides: the visitor's, or the demo operator's.
 
 
 async def earn(story: Story, cast: Cast) -> None:
@@ -93,15 +96,27 @@ async def ask(story: Story, cast: Cast) -> str:
     story.beat("ask", "the agent wants software for 11.06 USD, paid by card")
     asked = await cast.scout.call("request_card_purchase", idempotency_key="ask-1", **SOFTWARE)
     story.held("nothing ran: a person has to answer first", asked["status"] == "pending_approval", asked)
-    url = asked["approval"]["url"]
+    url, call_id = asked["approval"]["url"], str(asked["call_id"])
     page = await cast.operator.open(url)
     story.held(
         "the operator reads whom, how much and that it is simulated", _says_it_all(page.text), page.text
     )
     await cast.controls.fault("lost_after_commit", "POST /v1/issuing/cards")
-    answer = await cast.operator.send(url, verdict="approve")
-    story.held("the operator approves on the console's own form", answer.status_code == 303, answer.text)  # noqa: PLR2004 -- HTTP's own
-    return str(asked["call_id"])
+
+    async def answered() -> bool:
+        return bool((await cast.scout.call("call_status", call_id=call_id))["status"] != "pending_approval")
+
+    if not await cast.turn("Read the card and answer it yourself", url, answered):
+        await cast.operator.open(url)
+        answer = await cast.operator.send(url, verdict="approve")
+        story.held("the operator approves on the console's own form", answer.status_code == 303, answer.text)  # noqa: PLR2004 -- HTTP's own
+        return call_id
+    said = await cast.scout.call("call_status", call_id=call_id)
+    if said["status"] in {"denied", "cancelled"}:
+        story.held("you said no, and nothing ran", await cast.controls.count(_CARDS) == 0, said)
+        return ""
+    story.did("you approved it, for exactly that")
+    return call_id
 
 
 def _says_it_all(page: str) -> bool:
@@ -158,9 +173,14 @@ async def _complete(story: Story, cast: Cast, call_id: str) -> None:
 async def stop(story: Story, cast: Cast) -> None:
     """Press the button: the next call is denied; an owner loosens it again, with a reason."""
     story.beat("stop", "one button, and nothing more is spent")
-    await cast.operator.open("/")
-    await cast.operator.send("/posture", posture="no_spend")
-    story.did("the operator presses Stop spending")
+
+    async def stopped() -> bool:
+        return bool((await cast.scout.call("my_status"))["data"]["posture"] != "normal")
+
+    if not await cast.turn("Press Stop spending yourself", cast.place.console_url, stopped):
+        await cast.operator.open("/")
+        await cast.operator.send("/posture", posture="no_spend")
+        story.did("the operator presses Stop spending")
     wanted = {**SOFTWARE, "amount": "3.00 USD", "purpose": "one more font"}
     denied = await cast.scout.call("request_card_purchase", idempotency_key="stop-1", **wanted)
     story.held("the next purchase is denied", denied["status"] == "denied", denied)

@@ -26,7 +26,7 @@ class Agent:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def call(self, tool: str, **arguments: object) -> dict[str, Any]:
+    async def call(self, tool: str, /, **arguments: object) -> dict[str, Any]:
         """Call a tool and return what it answered."""
         result = await self._client.call_tool(tool, arguments)
         return cast("dict[str, Any]", result.structured_content)
@@ -85,6 +85,13 @@ class Person:
         answer = await self.send("/link", token=link.rsplit("/", 1)[1])
         if answer.status_code >= httpx.codes.BAD_REQUEST:
             raise ConfigurationError("the one-time link was refused; start again for another one")
+
+    async def sign_in_by_password(self, name: str, password: str) -> None:
+        """Sign in on the sign-in page."""
+        await self.open("/login")
+        answer = await self.send("/login", name=name, password=password, next="/")
+        if answer.status_code >= httpx.codes.BAD_REQUEST:
+            raise ConfigurationError("the demo operator could not sign in; start with `./run --again`")
 
     async def press(self, page: str, **fields: str) -> httpx.Response:
         """Open a page and send its form to the same address."""

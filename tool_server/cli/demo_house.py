@@ -27,6 +27,7 @@ class Furnished(Struct, frozen=True):
 
     link: str
     tokens: Mapping[str, str]
+    password: str
 
 
 def settings_of(place: Place, simulator: Mapping[str, Any]) -> Settings:
@@ -73,7 +74,7 @@ async def furnish(place: Place, settings: Settings, simulator: Mapping[str, Any]
         )
         link, _ = await make_link(means, await ledger.operator(OWNER), _BY)
     place.keep()
-    return Furnished(link, dict(place.kept.tokens))
+    return Furnished(link, dict(place.kept.tokens), place.kept.password)
 
 
 async def _make(place: Place, settings: Settings, judge: Any, new_id: Any, now: datetime) -> None:  # noqa: ANN401 -- handed through
@@ -101,10 +102,12 @@ async def _make(place: Place, settings: Settings, judge: Any, new_id: Any, now: 
 async def _people(place: Place, ledger: Ledger, wiring: Any, now: datetime) -> None:  # noqa: ANN401 -- bootstrap's, imported late
     """Add the one operator and the two agents."""
     from ledger.records import Role
+    from tool_server import passwords
     from tool_server.identity import TokenKind, mint, token_sha256
 
     await ledger.add_project(PROJECT, by=_BY, at=now)
-    await ledger.add_operator(name=OWNER, role=Role.OWNER, by=_BY, at=now)
+    stored = await passwords.hashed(place.kept.password)
+    await ledger.add_operator(name=OWNER, role=Role.OWNER, by=_BY, at=now, password_hash=stored)
     for name, kits in KITS.items():
         token = mint(TokenKind.AGENT, wiring.random_bytes)
         place.kept.tokens[name] = token

@@ -20,6 +20,7 @@ REQUEST: Final = {
 }
 _REPORT: Final = b"1. The price is below the fold.\n2. The basket forgets its content.\n"
 _SEE_OTHER: Final = 303
+_FORBIDDEN: Final = 403
 
 
 async def loop(story: Story, cast: Cast) -> None:
@@ -28,11 +29,12 @@ async def loop(story: Story, cast: Cast) -> None:
     deal_id = await _release(story, cast, lead_id)
     await _write_to_them(story, cast, lead_id)
     story.beat("sell", "the buyer pays, and the payment opens a run")
-    await sell(story, cast, deal_id, REQUEST["email"], key="loop-1")
+    order_id = await sell(story, cast, deal_id, REQUEST["email"], key="loop-1")
     run_id = await _find_run(story, cast, deal_id)
     await _work(story, cast, run_id)
     await _deliver(story, cast, run_id, deal_id)
     await _prove(story, cast, run_id)
+    await _give_back(story, cast, order_id, deal_id)
 
 
 async def _ask_as_a_stranger(story: Story, cast: Cast) -> str:
@@ -184,6 +186,42 @@ async def _prove(story: Story, cast: Cast, run_id: str) -> None:
     file.write_bytes(file.read_bytes().replace(b'"amount_minor":100,', b'"amount_minor":900,', 1))
     code, said = await bursar(cast.place, "ledger", "verify", str(file))
     story.held("with one digit changed it does not", code == 1 and "the log says" in said, said)
+
+
+async def _give_back(story: Story, cast: Cast, order_id: str, deal_id: str) -> None:
+    story.beat("refund", "maker proposes to give the money back; only a person can")
+    why = "the buyer found two findings too few"
+    asked = await cast.maker.call(
+        "refund_payment", order_id=order_id, amount="1.00 USD", why=why, idempotency_key="refund-1"
+    )
+    story.held(
+        "no rule allows it by itself: it waits for a person", asked["status"] == "pending_approval", asked
+    )
+    url, call_id = asked["approval"]["url"], str(asked["call_id"])
+    await cast.operator.open(url)
+    bare = await cast.operator.send(url, verdict="approve", password=cast.password[1:])
+    story.held(
+        "a signed-in browser is not enough: the password is asked", bare.status_code == _FORBIDDEN, bare.text
+    )
+    await cast.operator.open(url)
+    answer = await cast.operator.send(url, verdict="approve", password=cast.password)
+    story.held("the owner approves it with the password", answer.status_code == _SEE_OTHER, answer.text)
+
+    async def settled() -> str:
+        return str((await cast.maker.status(call_id))["status"])
+
+    await story.until("the money went back", settled, lambda status: status == "succeeded")
+
+    async def shown() -> str:
+        return (await cast.operator.open(f"/orders/{order_id}")).text
+
+    await story.until("the signed event made the order a refunded one", shown, lambda text: "on hold" in text)
+    again = await cast.maker.call(
+        "refund_payment", order_id=order_id, amount="1.00 USD", why=why, idempotency_key="refund-2"
+    )
+    story.held("nothing is left to give back", again["status"] == "invalid", again)
+    page = await cast.stranger.open(f"/paid/{deal_id}")
+    story.held("the buyer reads that it is refunded", "This order is refunded" in page.text, page.text)
 
 
 async def approve(operator: Person, review_id: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import socket
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ class Kept(Struct, kw_only=True):
     agents_port: int
     web_port: int
     tokens: dict[str, str] = {}
+    password: str = ""  # The demo operator's, who exists only here.
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -117,7 +119,8 @@ def open_place(folder: Path, *, again: bool, database: str = "") -> Place:
     if ports["agents"] == ports["web"]:
         ports["web"] = _free_port()
     tokens = {} if kept is None else kept.tokens
-    found = Kept(agents_port=ports["agents"], web_port=ports["web"], tokens=tokens)
+    password = secrets.token_urlsafe(12) if kept is None else kept.password
+    found = Kept(agents_port=ports["agents"], web_port=ports["web"], tokens=tokens, password=password)
     return Place(folder=folder, kept=found, fresh=kept is None, database=database)
 
 

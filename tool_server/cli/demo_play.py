@@ -7,16 +7,29 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from tool_server.cli import demo_beats as beats
+from tool_server.cli import demo_rules as rules
 from tool_server.cli.demo_cast import agent, person
 from tool_server.cli.demo_house import Furnished
 from tool_server.cli.demo_loop import loop
-from tool_server.cli.demo_place import Place
+from tool_server.cli.demo_place import OWNER, Place
 from tool_server.cli.demo_simulator import Controls
 from tool_server.cli.demo_story import Story
+from tool_server.cli.demo_turn import Turn, nobody
 
 
-async def play_all(story: Story, place: Place, furnished: Furnished, simulator: Mapping[str, Any]) -> None:
-    """Play every part and check every step. Raises CommandError at the first that does not hold."""
+async def play_all(
+    story: Story,
+    place: Place,
+    furnished: Furnished,
+    simulator: Mapping[str, Any],
+    *,
+    turn: Turn = nobody,
+    full: bool = True,
+) -> None:
+    """Play the five beats, or all parts, and check every step.
+
+    Raises CommandError at the first step that does not hold.
+    """
     broke: list[Exception] = []
     async with AsyncExitStack() as stack:
         controls = Controls(str(simulator["address"]))
@@ -29,20 +42,27 @@ async def play_all(story: Story, place: Place, furnished: Furnished, simulator: 
             stranger=await stack.enter_async_context(person(place.console_url)),
             controls=controls,
             simulator=simulator,
+            password=furnished.password,
+            turn=turn,
         )
-        await cast.operator.sign_in(furnished.link)
+        await cast.operator.sign_in_by_password(OWNER, furnished.password)
         try:
-            await _parts(story, cast)
+            await _parts(story, cast, full=full)
         except Exception as error:  # noqa: BLE001 -- raised below: the clients' task groups would wrap it
             broke.append(error)
     if broke:
         raise broke[0]
 
 
-async def _parts(story: Story, cast: beats.Cast) -> None:
+async def _parts(story: Story, cast: beats.Cast, *, full: bool) -> None:
     await beats.earn(story, cast)
     call_id = await beats.ask(story, cast)
-    await beats.lose_the_answer(story, cast, call_id)
+    if call_id:
+        await beats.lose_the_answer(story, cast, call_id)
     await beats.stop(story, cast)
     await beats.prove(story, cast)
+    if not full:
+        return
+    await rules.many_small_ones(story, cast)
+    await rules.a_smaller_cap(story, cast)
     await loop(story, cast)

@@ -21,10 +21,11 @@ _ANSWER_S: Final = 10.0  # A control of the simulator answers in milliseconds.
 
 
 @asynccontextmanager
-async def simulator(place: Place) -> AsyncIterator[dict[str, Any]]:
+async def simulator(place: Place, *, seed: int | None = None) -> AsyncIterator[dict[str, Any]]:
     """Run the simulator for as long as the block runs; give the line it introduces itself with."""
+    seeded = () if seed is None else ("--seed", str(seed))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "plugins.payments.simulator", "--with-parent"),
+        *(sys.executable, "-m", "plugins.payments.simulator", "--with-parent", *seeded),
         *("--state", str(place.folder / "simulator.json")),
         *("--webhook", f"{place.console_url}/webhooks/stripe"),
         *("--issuing-webhook", f"{place.console_url}/webhooks/stripe/issuing"),

@@ -11,13 +11,25 @@ from tool_server.cli.demo_place import OWNER, Place
 _SHOWN: Final = ("claude-code", "json")  # One that is pasted into a shell, and one that any client reads.
 
 
+def opening(furnished: Furnished, *, shown: bool) -> str:
+    """Return what is said before the story: where the visitor reads what is asked."""
+    opens = "Your browser opens on the console" if shown else "Open the console in your browser"
+    return (
+        "Bursar runs, on a stand-in for Stripe. Nothing here is real money; every page says SIMULATED.\n\n"
+        f"{opens}: {furnished.link}\n"
+        f"It signs you in once as {OWNER}, who exists only here.\n"
+        "Here is a story in five beats; it really happens, over the wire, and each `ok` was checked.\n"
+    )
+
+
 def welcome(place: Place, furnished: Furnished) -> str:
     """Return the first screen."""
     lines = [
         "Bursar runs, on a stand-in for Stripe. Nothing here is real money; every page says SIMULATED.",
         "",
         f"  Console   {furnished.link}",
-        f"            (signs you in once as {OWNER}, who exists only here; then {place.console_url})",
+        f"            (signs you in once as {OWNER}, who exists only here; then {place.console_url},",
+        f"            where the password is {furnished.password}: giving money back asks for it)",
         f"  Requests  {place.console_url}/request   (what strangers see)",
         f"  Agents    {place.mcp_url}",
         f"  Policy    {place.policies}   (change it, save it, ask again)",
@@ -29,8 +41,13 @@ def welcome(place: Place, furnished: Furnished) -> str:
             settings = settings_for(client, Connection(place.mcp_url, token))
             lines += [f"  {client}, into {settings.where}:", *_indented(settings.text), ""]
     lines += [
-        "Try: ask it for its status, to sell its lead a snapshot, or to buy software by card for 11.06 USD.",
-        "The whole story plays by itself with `./run demo --unattended`. Ctrl-C stops.",
+        "Your turn: let it say its status, sell its lead a snapshot, or buy software by card for 11.06 USD.",
+        f"Then set the limit of run-total to 5.00 USD in {place.policies}, save, and let it ask again:",
+        "it is denied, with the file and the line.",
+        "",
+        "Once more from the start: ./run --again; with the whole loop: ./run --again --full.",
+        "All of it by itself, checked: ./run demo --unattended.",
+        "Ctrl-C stops; the next ./run goes on from here.",
         "",
     ]
     return "\n".join(lines)

@@ -89,7 +89,8 @@ def move_deal(tx: Tx, change: MoveDeal, context: ChangeContext) -> None:
 def draft_outreach(tx: Tx, change: DraftOutreach, context: ChangeContext) -> None:
     """Write a draft and the review that waits on it."""
     draft = change.draft
-    _need_assigned(_need_lead(tx, context.account_id, draft.lead_id), draft.agent)
+    lead = _need_lead(tx, context.account_id, draft.lead_id)
+    _need_assigned(lead, draft.agent)
     put(
         tx,
         outreach,
@@ -105,6 +106,7 @@ def draft_outreach(tx: Tx, change: DraftOutreach, context: ChangeContext) -> Non
         words="",
         sent_at_us=None,
         created_at_us=to_us(draft.created_at),
+        recipient=lead["email"],
     )
     says(context)("outreach", draft.draft_id, version=1, state="waiting")
     open_review(
@@ -114,7 +116,10 @@ def draft_outreach(tx: Tx, change: DraftOutreach, context: ChangeContext) -> Non
         subject_type="outreach",
         subject_id=draft.draft_id,
         agent=draft.agent,
-        body=ENCODER.encode({"lead_id": draft.lead_id, "subject": draft.subject, "body": draft.body}),
+        # With the address: what an owner approves is who it goes to as much as what it says.
+        body=ENCODER.encode(
+            {"lead_id": draft.lead_id, "to": lead["email"], "subject": draft.subject, "body": draft.body}
+        ),
         at=context.at,
         run_id=context.call.run_id,
         call_id=context.call.call_id,
@@ -242,7 +247,7 @@ def mark_sent(tx: Tx, world: World, draft_id: str, by: str, at: datetime) -> Non
     actor = f"operator:{person.operator_id}"
     _log(world, "outreach", draft_id, 3, "sent", actor=actor, at=at)
     row = {"lead_id": draft["lead_id"], "deal_id": draft["deal_id"], "actor": actor}
-    what = f"sent: {draft['subject']}"[:500]
+    what = f"sent to {draft['recipient']}: {draft['subject']}"[:500]
     put(tx, activities, world.account_id, activity_id=world.new_id("act"), **row, what=what, at_us=to_us(at))
 
 

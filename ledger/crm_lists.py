@@ -142,6 +142,7 @@ def _draft(row: Found) -> OutreachDraft:
         review=ReviewState(row["review"]),
         sent_at=from_us(row["sent_at_us"]),
         created_at=from_us(row["created_at_us"]),
+        recipient=row["recipient"] or "",
     )
 
 

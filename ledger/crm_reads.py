@@ -99,7 +99,7 @@ def _lead(tx: Tx, lead: Found) -> dict[str, object]:
 
 
 def _draft(row: Found) -> dict[str, object]:
-    names = ("draft_id", "subject", "body", "review", "words")
+    names = ("draft_id", "recipient", "subject", "body", "review", "words")
     sent = shown_at(row["sent_at_us"])
     return {**{name: row[name] for name in names}, **({} if sent is None else {"sent_at": sent})}
 

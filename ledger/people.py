@@ -5,8 +5,9 @@ Passwords and links arrive hashed; the hashing is the console's and the command 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -23,8 +24,10 @@ from ledger.world import World
 from policy.errors import ConfigurationError, RecordMissing
 
 FREE_FAILURES: Final = 5  # Mistyped passwords before the first pause.
+FREE_IN_ALL: Final = 50  # The same for one name from all addresses together.
 LONGEST_PAUSE_S: Final = 900  # Doubling from one second, a guesser gets four tries an hour.
 FORGET_FAILURES_S: Final = 86_400
+_DOUBLINGS: Final = 10  # 1,024 s is above the longest pause; without it a long night makes a number too long.
 
 
 class Throttle(Struct, frozen=True):
@@ -69,9 +72,11 @@ def need_operator(world: World, operator_id: str) -> OperatorRecord:
 def set_password_hash(
     tx: Tx, world: World, operator_id: str, password_hash: str, *, by: str, at: datetime
 ) -> None:
-    """Give an operator a password."""
+    """Give an operator a password, and end every session of theirs."""
     operator = need_operator(world, operator_id)
     _set(tx, world, operator.operator_id, password_hash=password_hash)
+    # Whoever else is signed in with the old password, or with a stolen cookie, is out.
+    end_sessions_of(tx, world.account_id, operator.operator_id)
     _log(world, operator.operator_id, _state(operator), operator.role, "password", by=by, at=at)
     changed(tx, world)
 
@@ -102,6 +107,8 @@ def change_operator(
         raise ConfigurationError("the last active owner can be neither disabled nor given another role")
     state = _state(new)
     _set(tx, world, operator.operator_id, role=new.role.value, state=state)
+    if not new.active:
+        end_sessions_of(tx, world.account_id, operator.operator_id)
     _log(
         world,
         operator.operator_id,
@@ -197,14 +204,37 @@ def signed_in(
 # --- sessions --------------------------------------------------------------------------------------------
 
 
-def put_session(tx: Tx, account: str, key: str, data: bytes, expires_at_us: int) -> None:
-    """Store what a session holds, in place of what it held."""
-    delete_session(tx, account, key)
+def open_session(
+    tx: Tx, account: str, key: str, data: bytes, *, operator_id: str, expires_at_us: int
+) -> None:
+    """Begin an operator's session."""
     tx.connection.execute(
         insert(h.operator_sessions).values(
-            account_id=account, session_key=key, data=data, expires_at_us=expires_at_us
+            account_id=account,
+            session_key=key,
+            data=data,
+            expires_at_us=expires_at_us,
+            operator_id=operator_id,
         )
     )
+
+
+def keep_session(tx: Tx, account: str, key: str, data: bytes, expires_at_us: int) -> bool:
+    """Store what a session holds, in place of what it held; say whether there still is one.
+
+    It never makes one: a page that was asked for before a sign-out must not undo it.
+    """
+    mine = (h.operator_sessions.c.account_id == account) & (h.operator_sessions.c.session_key == key)
+    values = {"data": data, "expires_at_us": expires_at_us}
+    return tx.connection.execute(update(h.operator_sessions).where(mine).values(values)).rowcount == 1
+
+
+def end_sessions_of(tx: Tx, account: str, operator_id: str) -> None:
+    """End every session of one operator."""
+    theirs = (h.operator_sessions.c.account_id == account) & (
+        h.operator_sessions.c.operator_id == operator_id
+    )
+    tx.connection.execute(delete(h.operator_sessions).where(theirs))
 
 
 def delete_session(tx: Tx, account: str, key: str) -> None:
@@ -224,17 +254,53 @@ def delete_sessions(tx: Tx, account: str, before_us: int | None = None) -> None:
 # --- the brake -------------------------------------------------------------------------------------------
 
 
+def begin_login(tx: Tx, account: str, brakes: Mapping[str, int], at_us: int) -> bool:
+    """Count one try against every subject, each with its free failures, unless one of them has to wait.
+
+    The try counts as a failure before anybody looks at the password, in one transaction, so that guesses
+    which arrive together wait for each other; `count_login` with `ok` forgets them.
+    """
+    known = {subject: _row_of(tx, account, subject) for subject in brakes}
+    if any(row is not None and row.blocked_until_us > at_us for row in known.values()):
+        return False
+    for subject, free in brakes.items():
+        _fail(tx, account, subject, at_us, row=known[subject], free=free)
+    return True
+
+
 def count_login(tx: Tx, account: str, subject: str, at_us: int, *, ok: bool) -> Throttle:
     """Count a sign-in that failed, or forget the failures after one that did not."""
-    mine = (h.login_throttles.c.account_id == account) & (h.login_throttles.c.subject == subject)
-    row = tx.connection.execute(select(h.login_throttles).where(mine)).first()
-    tx.connection.execute(delete(h.login_throttles).where(mine))
     if ok:
+        _forget(tx, account, subject)
         return Throttle()
+    return _fail(tx, account, subject, at_us, row=_row_of(tx, account, subject), free=FREE_FAILURES)
+
+
+def _row_of(tx: Tx, account: str, subject: str) -> Any:  # noqa: ANN401 -- SQLAlchemy's row, or None
+    table = h.login_throttles
+    mine = (table.c.account_id == account) & (table.c.subject == subject)
+    return tx.connection.execute(select(table).where(mine)).first()
+
+
+def _forget(tx: Tx, account: str, subject: str) -> None:
+    table = h.login_throttles
+    tx.connection.execute(delete(table).where(table.c.account_id == account, table.c.subject == subject))
+
+
+def _fail(
+    tx: Tx,
+    account: str,
+    subject: str,
+    at_us: int,
+    *,
+    row: Any,  # noqa: ANN401 -- SQLAlchemy's row, or None
+    free: int,
+) -> Throttle:
     known = 0 if row is None or row.last_at_us < at_us - FORGET_FAILURES_S * SECOND_US else row.failures
     failures = known + 1
-    pause_s = 0 if failures < FREE_FAILURES else min(LONGEST_PAUSE_S, 2 ** (failures - FREE_FAILURES))
+    pause_s = 0 if failures < free else min(LONGEST_PAUSE_S, 2 ** min(failures - free, _DOUBLINGS))
     until = at_us + pause_s * SECOND_US
+    _forget(tx, account, subject)
     tx.connection.execute(
         insert(h.login_throttles).values(
             account_id=account, subject=subject, failures=failures, blocked_until_us=until, last_at_us=at_us

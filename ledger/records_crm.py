@@ -57,6 +57,7 @@ class OutreachDraft(Struct, frozen=True, kw_only=True):
     review: ReviewState
     sent_at: datetime | None = None
     created_at: datetime
+    recipient: str = ""  # The lead's address when it was drafted; the ledger writes it, whoever drafts.
 
 
 class OrderIntake(Struct, frozen=True, kw_only=True):

@@ -57,6 +57,7 @@ outreach: Final = account_table(
     words("words"),
     number("sent_at_us", null=True),
     number("created_at_us"),
+    words("recipient", null=True),  # Null in drafts from before 0004.
     one_of("review", REVIEW_STATES),
 )
 Index("ix_outreach_lead", outreach.c.account_id, outreach.c.lead_id, outreach.c.created_at_us)

@@ -106,7 +106,9 @@ operator_sessions: Final = account_table(
     words("session_key", key=True),
     raw("data"),
     number("expires_at_us"),
+    words("operator_id", null=True),  # Null only where 0004 found it; it emptied the table.
 )
+Index("ix_operator_sessions_operator", operator_sessions.c.account_id, operator_sessions.c.operator_id)
 Index("ix_operator_sessions_expiry", operator_sessions.c.account_id, operator_sessions.c.expires_at_us)
 
 operator_links: Final = account_table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import select
@@ -130,11 +131,21 @@ class PeopleSide:
         row = await self._core.read(lambda tx: tx.connection.execute(asked).first())
         return None if row is None else bytes(row[0])
 
-    async def session_set(self, key: str, data: bytes, *, expires_at: datetime) -> None:
-        """Store what a session holds."""
-        account = self._core.account_id
+    async def session_open(self, key: str, data: bytes, *, operator_id: str, expires_at: datetime) -> None:
+        """Begin an operator's session."""
+        account, until = self._core.account_id, to_us(expires_at)
         await self._core.plain(
-            "session_set", lambda tx: people.put_session(tx, account, key, data, to_us(expires_at))
+            "session_open",
+            lambda tx: people.open_session(
+                tx, account, key, data, operator_id=operator_id, expires_at_us=until
+            ),
+        )
+
+    async def session_keep(self, key: str, data: bytes, *, expires_at: datetime) -> bool:
+        """Store what a session holds; say whether there still is one. It never makes one."""
+        account = self._core.account_id
+        return await self._core.plain(
+            "session_keep", lambda tx: people.keep_session(tx, account, key, data, to_us(expires_at))
         )
 
     async def session_delete(self, key: str) -> None:
@@ -151,6 +162,16 @@ class PeopleSide:
         )
 
     # --- the brake ---------------------------------------------------------------------------------------
+
+    async def begin_login(self, brakes: Mapping[str, int], at: datetime) -> bool:
+        """Count a try as a failure before it is looked at, unless one of these subjects has to wait.
+
+        `brakes` says how many failures each subject has for free. Says whether the try may go on.
+        """
+        account = self._core.account_id
+        return await self._core.plain(
+            "begin_login", lambda tx: people.begin_login(tx, account, brakes, to_us(at))
+        )
 
     async def count_login(self, subject: str, at: datetime, *, ok: bool) -> Throttle:
         """Count a sign-in for an operator's name or an address; pauses double from the fifth failure on."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
+from ledger.people import FREE_FAILURES
 from ledger.records import OperatorRecord, Role
-from ledger.times import to_us
 from policy.errors import BursarError
 from policy.money import dec_hook, enc_hook
 from tool_server.passwords import matches
@@ -124,15 +124,14 @@ class Office:
     async def _checked(self, sign: Sign, role: Role) -> OperatorRecord:
         ledger, now = self.means.ledger, self.means.now()
         subject = f"cli:{sign.operator}"[:_LONGEST_SUBJECT]
-        throttle = await ledger.login_throttle(subject)
-        if to_us(now) < throttle.blocked_until_us:
+        if not await ledger.begin_login({subject: FREE_FAILURES}, now):
             raise Refused("too many wrong passwords; wait some minutes")
         found = await ledger.password_hash(sign.operator)
         right = await matches(sign.password, found[1] if found else None)
         ok = right and found is not None and found[0].active
-        await ledger.count_login(subject, now, ok=ok)
         if not ok or found is None:
             raise Refused("that name and password do not belong to an active operator")
+        await ledger.count_login(subject, now, ok=True)
         if RANK[found[0].role] < RANK[role]:
             raise Refused(f"{found[0].name} is {_article(found[0].role)}; this needs {_article(role)}")
         return found[0]

@@ -45,8 +45,11 @@ class SessionLedger(Protocol):
     async def session_get(self, key: str, at: datetime) -> bytes | None:
         """Return what a session holds, or None."""
 
-    async def session_set(self, key: str, data: bytes, *, expires_at: datetime) -> None:
-        """Store what a session holds."""
+    async def session_open(self, key: str, data: bytes, *, operator_id: str, expires_at: datetime) -> None:
+        """Begin an operator's session."""
+
+    async def session_keep(self, key: str, data: bytes, *, expires_at: datetime) -> bool:
+        """Store what a session holds; say whether there still is one."""
 
     async def session_delete(self, key: str) -> None:
         """End one session."""
@@ -74,7 +77,9 @@ class Sessions:
             seen_at=now,
             stepped_up_at=stepped_up_at,
         )
-        await self._store(session)
+        await self._ledger.session_open(
+            session.key, _written(session), operator_id=operator.operator_id, expires_at=_ends(session)
+        )
         return cookie, session
 
     async def find(self, cookie: str | None) -> tuple[Session, OperatorRecord] | None:
@@ -90,26 +95,34 @@ class Sessions:
         if not operator.active or now - session.seen_at > IDLE or now - session.made_at > LONGEST:
             await self._ledger.session_delete(key)
             return None
-        return await self._seen(session, now), operator
+        seen = await self._seen(session, now)
+        return None if seen is None else (seen, operator)
 
     async def step_up(self, session: Session) -> None:
         """Note that the person has just proved who they are."""
-        await self._store(msgspec.structs.replace(session, stepped_up_at=self._now()))
+        await self._kept(msgspec.structs.replace(session, stepped_up_at=self._now()))
 
     async def end(self, session: Session) -> None:
         """Sign out."""
         await self._ledger.session_delete(session.key)
 
-    async def _seen(self, session: Session, now: datetime) -> Session:
+    async def _seen(self, session: Session, now: datetime) -> Session | None:
+        """Note that it is in use; None where it ended in the meantime, which nothing undoes."""
         if now - session.seen_at < _RENEW_AFTER:
             return session
         renewed = msgspec.structs.replace(session, seen_at=now)
-        await self._store(renewed)
-        return renewed
+        return renewed if await self._kept(renewed) else None
 
-    async def _store(self, session: Session) -> None:
-        expires_at = min(session.seen_at + IDLE, session.made_at + LONGEST)
-        await self._ledger.session_set(session.key, msgspec.json.encode(session), expires_at=expires_at)
+    async def _kept(self, session: Session) -> bool:
+        return await self._ledger.session_keep(session.key, _written(session), expires_at=_ends(session))
+
+
+def _written(session: Session) -> bytes:
+    return msgspec.json.encode(session)
+
+
+def _ends(session: Session) -> datetime:
+    return min(session.seen_at + IDLE, session.made_at + LONGEST)
 
 
 def hashed_cookie(cookie: str) -> str:

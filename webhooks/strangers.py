@@ -75,7 +75,12 @@ class Strangers:
         return len(times)
 
     def _counts(self, address: str) -> bool:
-        return not (self._proxied and _is_loopback(address))
+        return tells_apart(address, proxied=self._proxied)
+
+
+def tells_apart(address: str, *, proxied: bool) -> bool:
+    """Say whether an address tells one stranger from another: a proxy on this machine has one for all."""
+    return not (proxied and _is_loopback(address))
 
 
 def _is_loopback(address: str) -> bool:

@@ -23,6 +23,7 @@ Subjects = list[tuple[str, str]]
 
 _MOVING: Final = ("armed", "authorized", "processing")
 _NAMES: Final = {"name": "", "email": "", "company": "", "website": "", "wish": "", "fields": "{}"}
+_MESSAGE: Final = {"subject": "", "body": "", "words": "", "recipient": ""}
 
 
 def of_call(tx: Tx, account: str, call_id: str) -> Subjects:
@@ -76,7 +77,7 @@ def empty_lead(tx: Tx, account: str, lead_id: str) -> None:
     _empty_judged(tx, account, reviews)
     _set(tx, c.leads, account, c.leads.c.lead_id == lead_id, **_NAMES)
     _set(tx, c.activities, account, c.activities.c.lead_id == lead_id, what="")
-    _set(tx, c.outreach, account, c.outreach.c.lead_id == lead_id, subject="", body="", words="")
+    _set(tx, c.outreach, account, c.outreach.c.lead_id == lead_id, **_MESSAGE)
     _set(tx, r.deals, account, r.deals.c.lead_id == lead_id, title="")
     _set(tx, r.orders, account, r.orders.c.lead_id == lead_id, buyer="")
     booked = _column(tx, r.orders.c.order_id, account, r.orders.c.lead_id == lead_id)
@@ -86,7 +87,7 @@ def empty_lead(tx: Tx, account: str, lead_id: str) -> None:
 def _empty_judged(tx: Tx, account: str, reviews: Collection[str]) -> None:
     work = _rows(tx, c.submissions, account, c.submissions.c.review_id.in_(reviews))
     _set(tx, s.reviews, account, s.reviews.c.review_id.in_(reviews), body=b"", words="")
-    _set(tx, c.outreach, account, c.outreach.c.review_id.in_(reviews), subject="", body="", words="")
+    _set(tx, c.outreach, account, c.outreach.c.review_id.in_(reviews), **_MESSAGE)
     _set(tx, c.submissions, account, c.submissions.c.review_id.in_(reviews), title="", text="", words="")
     for each in work:
         files = msgspec.json.decode(each["artifacts"], type=list[dict[str, Any]])

@@ -87,15 +87,17 @@ async def test_a_link_opens_once_and_in_time(till: Till) -> None:
 
 
 async def test_sessions_end(till: Till) -> None:
-    """By sign-out, by time, and all at once."""
+    """By sign-out, by time, and all at once; what ended is never stored again."""
     ends = till.now + timedelta(hours=1)
-    await till.ledger.session_set("s1", b"one", expires_at=ends)
-    await till.ledger.session_set("s1", b"two", expires_at=ends)
+    await till.ledger.session_open("s1", b"one", operator_id="opr_1", expires_at=ends)
+    assert await till.ledger.session_keep("s1", b"two", expires_at=ends)
     assert await till.ledger.session_get("s1", till.now) == b"two"
     assert await till.ledger.session_get("s1", ends) is None
     await till.ledger.session_delete("s1")
     assert await till.ledger.session_get("s1", till.now) is None
-    await till.ledger.session_set("s2", b"", expires_at=ends)
+    assert not await till.ledger.session_keep("s1", b"three", expires_at=ends)
+    assert await till.ledger.session_get("s1", till.now) is None
+    await till.ledger.session_open("s2", b"", operator_id="opr_1", expires_at=ends)
     await till.ledger.sessions_delete(before=ends)
     assert await till.ledger.session_get("s2", till.now) == b""
     await till.ledger.sessions_delete()

@@ -97,11 +97,12 @@ async def browser(desk: Desk) -> AsyncIterator[Browser]:
 class browsing:  # noqa: N801 -- reads as what it is: async with browsing(desk)
     """Open one more browser at a house's console."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, address: str = "127.0.0.1") -> None:
         folder = desk.house.settings.keys
         folder.mkdir(parents=True, exist_ok=True)
         app = web_app(desk.house, Bind("127.0.0.1", 8401))
-        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(cast("Any", app)), base_url=ORIGIN)
+        wire = httpx.ASGITransport(cast("Any", app), client=(address, 50_123))
+        self._client = httpx.AsyncClient(transport=wire, base_url=ORIGIN)
 
     async def __aenter__(self) -> Browser:
         return Browser(await self._client.__aenter__())

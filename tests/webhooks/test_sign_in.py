@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any, cast
 
 import pytest
 
+from ledger.ledger import Ledger
+from ledger.people import FREE_IN_ALL
 from tests.provider.house import Desk
 from tests.webhooks.conftest import ORIGIN, PASSWORD, Browser, browsing
+from webhooks.sessions import SessionLedger, Sessions
 
 
 async def test_every_page_asks_for_a_sign_in_and_leads_back(browser: Browser) -> None:
@@ -140,4 +145,84 @@ async def test_guessing_the_present_password_counts_as_well(browser: Browser, de
     for number in range(5):
         wrong = await browser.send("/password", current=f"guess {number}", password=wanted, again=wanted)
         assert wrong.status_code == 401
-    assert (await desk.house.ledger.login_throttle("operator:olga")).blocked_until_us > 0
+    assert (await desk.house.ledger.login_throttle("session:olga")).blocked_until_us > 0
+
+
+async def test_guesses_that_arrive_together_wait_for_each_other(browser: Browser) -> None:
+    """A brake that is asked before the slow hash and counted after it lets a whole burst through."""
+    await browser.open("/login")
+    page = browser.page
+
+    async def guess(number: int) -> int:
+        token = page.split('name="_csrf_token" value="')[1].split('"')[0]
+        given = {"_csrf_token": token, "name": "olga", "password": f"guess {number}", "next": "/"}
+        return (await browser.client.post("/login", data=given, headers={"origin": ORIGIN})).status_code
+
+    answers = await asyncio.gather(*(guess(number) for number in range(12)))
+    assert sorted(answers) == [401] * 5 + [429] * 7
+
+
+async def test_a_stranger_who_guesses_keeps_nobody_else_out(browser: Browser, desk: Desk) -> None:
+    """Whoever knows a name could otherwise lock its owner out for as long as they like."""
+    async with browsing(desk, address="203.0.113.9") as stranger:
+        for number in range(7):
+            await stranger.sign_in("olga", f"guess {number}")
+        assert (await stranger.sign_in("olga")).status_code == 429
+    assert (await browser.sign_in("olga")).headers["location"] == "/"
+
+
+async def test_guessing_from_many_addresses_is_slowed_down_too(browser: Browser, desk: Desk) -> None:
+    """One name has fifty free failures in all; the brake of each address alone would never be felt."""
+    brakes, now = {"operator:olga": FREE_IN_ALL}, desk.house.now()
+    for _ in range(FREE_IN_ALL):
+        assert await desk.house.ledger.begin_login(brakes, now)
+    assert (await browser.sign_in("olga")).status_code == 429
+
+
+async def test_a_new_password_ends_every_other_session(browser: Browser, desk: Desk) -> None:
+    """It is what an operator does who fears that somebody else is signed in."""
+    await browser.sign_in("olga")
+    async with browsing(desk) as thief:
+        await thief.sign_in("olga")
+        assert (await thief.open("/")).status_code == 200
+        await browser.open("/password")
+        wanted = "quiet lantern meadow fox"
+        changed = await browser.send("/password", current=PASSWORD, password=wanted, again=wanted)
+        assert changed.headers["location"] == "/"
+        assert (await browser.open("/")).status_code == 200
+        assert (await thief.open("/")).status_code == 303
+
+
+async def test_letting_somebody_in_again_revives_no_old_session(browser: Browser, desk: Desk) -> None:
+    """A cookie of the time before must not wake up with its operator."""
+    await browser.sign_in("anton")
+    ledger, now = desk.house.ledger, desk.house.now()
+    await ledger.disable_operator("anton", by="operator:olga", at=now)
+    await ledger.change_operator("anton", by="operator:olga", at=now, active=True)
+    assert (await browser.open("/")).status_code == 303
+
+
+class SignsOutMeanwhile:
+    """A ledger whose operator signs out between the look at a session and its renewal."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def session_get(self, key: str, at: datetime) -> bytes | None:
+        found = await self._ledger.session_get(key, at)
+        await self._ledger.session_delete(key)
+        return found
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else a ledger does
+        return getattr(self._ledger, name)
+
+
+async def test_a_page_that_is_on_its_way_does_not_undo_a_sign_out(desk: Desk) -> None:
+    """Its renewal is written after the session was deleted, and must not make it anew."""
+    ledger, later = desk.house.ledger, [desk.house.now()]
+    operator = await ledger.operator("olga")
+    cookie, _ = await Sessions(ledger, lambda: later[0]).mint(operator, by="password")
+    later[0] += timedelta(minutes=5)
+    racing = Sessions(cast("SessionLedger", SignsOutMeanwhile(ledger)), lambda: later[0])
+    assert await racing.find(cookie) is None
+    assert await Sessions(ledger, lambda: later[0]).find(cookie) is None

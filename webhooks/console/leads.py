@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect, Template
 
 from ledger.records import Role
-from ledger.records_crm import Lead, OutreachDraft
+from ledger.records_crm import OutreachDraft
 from policy.errors import BursarError
 from webhooks.console.frame import PageRequest, page
 from webhooks.console.sign_in import Form
@@ -66,7 +66,7 @@ class Leads:
             "wish": visible_lines(lead.wish),
             "deals": (await ledger.deals(lead_id=lead_id)).items,
             "activities": await ledger.activities(lead_id),
-            "drafts": [(draft, visible_lines(draft.body), _mail(lead, draft)) for draft in drafts],
+            "drafts": [(draft, visible_lines(draft.body), _mail(draft)) for draft in drafts],
             "review": reviews.items[0] if reviews.items else None,
             "agents": [agent.name for agent in agents],
             "may_assign": may(request.user, Role.OWNER) and lead.released,
@@ -92,11 +92,14 @@ class Leads:
         return Redirect(path=f"/leads/{lead_id}", status_code=303)
 
 
-def _mail(lead: Lead, draft: OutreachDraft) -> str:
-    """Return the link that opens an approved draft in the operator's own mail program."""
-    if draft.review.value != "approved":
+def _mail(draft: OutreachDraft) -> str:
+    """Return the link that opens an approved draft in the operator's own mail program.
+
+    It goes to whom the owner read it would go to, whatever the lead's address has become since.
+    """
+    if draft.review.value != "approved" or not draft.recipient:
         return ""
-    return f"mailto:{quote(lead.email)}?{_query((('subject', draft.subject), ('body', draft.body)))}"
+    return f"mailto:{quote(draft.recipient)}?{_query((('subject', draft.subject), ('body', draft.body)))}"
 
 
 def _query(pairs: Sequence[tuple[str, str]]) -> str:

@@ -13,10 +13,9 @@ from policy.errors import CallRefused
 from policy.language import Kind, Mode
 from policy.model import Ask
 from policy.money import Money, dec_hook
-from tool_server import passwords
 from webhooks.console.card import make_card
 from webhooks.console.frame import PageRequest, page
-from webhooks.console.sign_in import Form
+from webhooks.console.sign_in import Form, is_password_of
 from webhooks.console.tasks import task_of
 from webhooks.deps import Deps
 from webhooks.security import approver
@@ -116,14 +115,10 @@ class Requests:
         return "password"
 
     async def _check_password(self, request: PageRequest, password: str) -> None:
-        ledger, now, operator = self._deps.ledger, self._deps.now(), request.user
-        subject = f"operator:{operator.name}"
-        throttle = await ledger.login_throttle(subject)
-        _need(throttle.blocked_until_us <= int(now.timestamp() * 1_000_000), "Too many tries. Wait a little.")
-        found = await ledger.password_hash(operator.operator_id)
-        right = found is not None and await passwords.matches(password, found[1])
-        await ledger.count_login(subject, now, ok=right)
-        _need(right, "This needs your password, and that was not it.")
+        right = await is_password_of(self._deps, request.user, password)
+        _need(
+            right, "This needs your password, and that was not it. After some tries even the right one waits."
+        )
 
 
 class UnconfirmedError(Exception):

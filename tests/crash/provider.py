@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,16 @@ class Provider:
                 caller, _ = listener.accept()
             except TimeoutError:
                 continue
-            with caller, caller.makefile("rwb") as lines:
+            with caller, suppress(OSError), caller.makefile("rwb") as lines:
                 self._answer(lines)
 
     def _answer(self, lines: Any) -> None:  # noqa: ANN401 -- a socket's file has no narrower public type
-        while line := lines.readline(LONGEST_LINE):
-            try:
+        try:
+            while line := lines.readline(LONGEST_LINE):
                 lines.write(json.dumps(self.handle(json.loads(line))).encode() + b"\n")
                 lines.flush()
-            except (OSError, ValueError):
-                return
+        except (OSError, ValueError):
+            return  # A caller that is killed hangs up anywhere, in the middle of a line too.
 
     def handle(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Do what is asked."""

@@ -10,7 +10,7 @@ from policy.decide import decide, needs
 from policy.language import ArgTest, CountAbove, Hours, Match, PayeeBasis, SumAbove, Window, WindowKind
 from policy.model import Kind, Mode, Scope
 from policy.money import Money
-from tests.policy.build import DAY, allow, deny, facts, policy, purchase, usd
+from tests.policy.build import DAY, allow, ask, deny, facts, policy, purchase, usd
 
 
 def test_a_policy_is_compiled_once_and_recognised_by_identity() -> None:
@@ -37,6 +37,22 @@ def test_the_index_is_bounded_whatever_names_are_asked_about() -> None:
     for number in range(compiled._SORTS_KEPT + 10):  # noqa: SLF001 - the bound under test
         made.candidates(f"tool_{number}", purchase().effect, "USD")
     assert len(made._index) <= compiled._SORTS_KEPT  # noqa: SLF001 - the same
+
+
+def test_the_sets_of_rules_that_ask_together_are_bounded_too() -> None:
+    """Eleven rules make two thousand sets; a set that was forgotten is put together again, and the same."""
+    names = [f"p{number:02}" for number in range(11)]
+    rules = policy(*(ask(name, Match(args=((name, ArgTest(equals=1)),))) for name in names))
+
+    def rules_asking(number: int) -> list[str]:
+        args = {name: int(bool(number >> place & 1)) for place, name in enumerate(names)}
+        decision = decide(rules, purchase(args=args), facts())
+        return [rule for asked in decision.asks for rule in asked.rules]
+
+    for number in (*range(1, 1_200), 1, 2, 3):
+        assert rules_asking(number) == [name for place, name in enumerate(names) if number >> place & 1]
+    sort = compile_policy(rules).candidates(purchase().tool, purchase().effect, "USD")
+    assert 0 < len(sort.asked) <= 1_024
 
 
 def test_what_the_index_finds_does_not_depend_on_who_asked_first() -> None:

@@ -328,11 +328,11 @@ class ReadSide:
     async def note_invalid(self, agent: str, tool: str, code: str, message: str, at: datetime) -> None:
         """Queue the audit entry of arguments that never became a call."""
         draft = Draft(
-            fact=CallInvalid(tool=tool, code=code),
+            fact=CallInvalid(tool=_sayable(tool), code=code),
             subject_id=agent,
             actor=f"agent:{agent}",
             at_us=to_us(at),
-            payload={"problem": message},
+            payload={"problem": _sayable(message)},
         )
         await self.read_log.note(draft)
 
@@ -352,3 +352,8 @@ def _by_id(world: World, draft: Draft) -> Draft:
     """Name an agent by its id, as the log does."""
     agent = world.house.agents.get(draft.subject_id) if isinstance(draft.fact, CallInvalid) else None
     return draft if agent is None else msgspec.structs.replace(draft, subject_id=agent.agent_id)
+
+
+def _sayable(text: str) -> str:
+    """Return a text that has a canonical form: half a surrogate pair would hold up every entry behind it."""
+    return text.encode("utf-8", "backslashreplace").decode()

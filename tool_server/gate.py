@@ -15,7 +15,15 @@ from ledger.commands import Admission, Admitted, Changed, Local, ProcessFacts
 from ledger.records import ApprovalRecord, CallRecord, CallState, Query, Reader, RecordRef, RunRecord
 from plugins.registry import LoadedTool
 from plugins.tool import Applied, Replay
-from policy.errors import CallRefused, InvalidArguments, NotReady, RecordChanged, RunClosed, Unavailable
+from policy.errors import (
+    CallRefused,
+    InvalidArguments,
+    NotReady,
+    RecordChanged,
+    RunClosed,
+    Unavailable,
+    UnknownTool,
+)
 from policy.model import Answer, Call, Decision, Kind
 from policy.money import enc_hook
 from tool_server.catalogue import Catalogue, ToolListing
@@ -121,6 +129,10 @@ class Gate:
             return await self._call(principal, tool_name, raw_arguments, meta)
         except InvalidArguments as problem:
             await self._note_invalid(principal, tool_name, problem)
+            return refused(problem)
+        except UnknownTool as problem:
+            # Its name is the caller's own text, and anything: it is said in no field of the log.
+            await self._note_invalid(principal, "", problem)
             return refused(problem)
         except CallRefused as problem:
             return refused(problem)
@@ -321,7 +333,7 @@ class Gate:
         normal = await self.parts.normalizer.normal(intent)
         return await self.books.preview(normal.call, self._facts(), normal.at)
 
-    async def _note_invalid(self, principal: Principal, tool_name: str, problem: InvalidArguments) -> None:
+    async def _note_invalid(self, principal: Principal, tool_name: str, problem: CallRefused) -> None:
         """Record a refused attempt.
 
         A ledger that cannot be written must not turn the refusal into a breakdown.

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 from msgspec import Struct, structs
 
+from ledger.judge import Judge
 from ledger.ledger import Ledger, open_ledger
 from ledger.making import make_ledger
 from ledger.records import ApprovalRecord, CallRecord, CallState, Role
@@ -177,26 +178,24 @@ async def made(place: Place, account_id: str = ACCOUNT) -> None:
     )
 
 
-async def ledger_of(place: Place, account_id: str) -> Ledger:
-    """Open the ledger of one account, where a database has several."""
+async def ledger_of(place: Place, account_id: str = ACCOUNT, judge: Judge | None = None) -> Ledger:
+    """Open the ledger of one account, where a database has several; a broken twin brings its own judge."""
     wiring = place.wiring
     tools = known_tools(place.settings.policies, wiring.release)
     new_id = id_maker(wiring.now, wiring.random_bytes)
-    return await open_ledger(
-        place.db, judge=judge_of(tools), clock=wiring.now, ids=new_id, account_id=account_id
-    )
+    judge = judge or judge_of(tools)
+    return await open_ledger(place.db, judge=judge, clock=wiring.now, ids=new_id, account_id=account_id)
 
 
 @asynccontextmanager
 async def opened(
-    place: Place, *, work: bool = True, account_id: str = "", **changes: Any
+    place: Place, *, work: bool = True, ledger: Ledger | None = None, **changes: Any
 ) -> AsyncIterator[Desk]:
     """Open a house on a place, with its dispatcher at work, and people beside it.
 
-    `account_id` is needed where the database has several.
+    `ledger` is needed where the database has several accounts.
     """
     wiring = structs.replace(place.wiring, **changes) if changes else place.wiring
-    ledger = await ledger_of(place, account_id) if account_id else None
     house = await bootstrap(place.settings, wiring=wiring, ledger=ledger)
     try:
         desk = Desk(house)

@@ -136,7 +136,7 @@ async def web(tmp_path: Path, shop: Shop) -> AsyncIterator[Web]:
         now = place.wiring.now()
         stranger = await other.add_operator(name="olga", role=Role.OWNER, by="system:init", at=now)
         theirs, _ = await Sessions(other, place.wiring.now).mint(stranger, by="password")
-    async with opened(place, work=False, account_id=ACCOUNT) as desk:
+    async with opened(place, work=False, ledger=await ledger_of(place, ACCOUNT)) as desk:
         house = desk.house
         await house.ledger.add_operator(name="vera", role=Role.VIEWER, by="olga", at=house.now())
         await house.ledger.add_operator(name="gone", role=Role.OWNER, by="olga", at=house.now())

@@ -20,7 +20,8 @@ from ledger.commands import Admission, Claim, Settlement
 from ledger.engines.tx import Tx
 from ledger.flush import Sinks, flush
 from ledger.kept import tidy
-from ledger.load import Hot, Sources, leave, load_batch, resume
+from ledger.load import Hot, Sources, load_batch
+from ledger.resuming import leave, resume
 from ledger.settlement import plan_settlement
 from ledger.world import World
 from policy.errors import BursarError, CallRefused, Unavailable

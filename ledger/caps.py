@@ -174,9 +174,10 @@ def usage_of(world: World, reading: Reading, at_us: int, own: CallRow | None) ->
             posted += row.posted
             held += row.held + row.committed
     if own is not None:
-        held += sum(
-            amount for ordinal, amount in world.floating[reading.meter].values() if ordinal < own.ordinal
-        )
+        before = own.ordinal
+        for ordinal, amount in world.floating[reading.meter].values():
+            if ordinal < before:
+                held += amount
         held -= _own_in_window(world, reading, own, first)
     return Usage(posted=posted, held=held)
 

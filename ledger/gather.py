@@ -50,6 +50,8 @@ def gather(
 
 def posture_of(house: House, call: Call) -> tuple[Posture, str]:
     """Return the strictest posture that covers a call, and the scope it was set for."""
+    if not house.postures:
+        return Posture.NORMAL, "account"
     scopes = (
         ("account", call.account),
         ("project", call.project),

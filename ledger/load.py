@@ -57,36 +57,22 @@ def open_world(tx: Tx, account: str, sources: Sources, *, lock: bool = True) -> 
 
     Raises ConfigurationError for an account that does not exist here or has moved away (M34).
     """
-    return _new_world(tx, account, _state(tx, account, lock=lock), sources)
+    return new_world(tx, account, account_state(tx, account, lock=lock), sources)
 
 
-def resume(tx: Tx, account: str, sources: Sources, *, live: bool) -> World:
-    """Take the account's lock and go on with what the last batch left, where it is still true.
+def glimpse(tx: Tx, account: str, sources: Sources, *, live: bool) -> World | None:
+    """Return a World that knows who and what may, by one statement or two; None where that must be read anew.
 
     `live` where what other processes say of LIVE_SPEND matters (M6). Raises ConfigurationError as above.
     """
-    found = _state(tx, account, lock=True)
-    version, next_ordinal, _, _, size, epoch, frontier = found
-    mark = tx.foreign_commits()
-    world = sources.kept.take(account, (version, epoch, size, mark))
-    if world is None:
-        world = _new_world(tx, account, found, sources)
-    elif live:
-        world.processes = read_processes(tx, account)
-    world.next_ordinal = next_ordinal
-    world.head, world.mark = (size, epoch, bytes(frontier)), mark
-    return world
+    found, known = account_state(tx, account, lock=False), sources.houses.get(account)
+    if known is None or known.version != found[0]:
+        return None
+    return new_world(tx, account, found, sources, live=live)
 
 
-def leave(world: World, sources: Sources) -> None:
-    """Remember a World whose batch was written, for the next batch to go on with."""
-    if world.head is None:
-        raise AssertionError("only what took the account's lock is left")
-    size, epoch, _ = world.head
-    sources.kept.leave(world, (world.house.version, epoch, size, world.mark))
-
-
-def _state(tx: Tx, account: str, *, lock: bool) -> Row:
+def account_state(tx: Tx, account: str, *, lock: bool) -> Row:
+    """Return the columns of LOCK or of ACCOUNT_STATE. Raises ConfigurationError as `open_world` does."""
     found = tx.first(sql.LOCK if lock else sql.ACCOUNT_STATE, account=account)
     if found is None:
         raise ConfigurationError(
@@ -97,7 +83,8 @@ def _state(tx: Tx, account: str, *, lock: bool) -> Row:
     return found
 
 
-def _new_world(tx: Tx, account: str, state: Row, sources: Sources) -> World:
+def new_world(tx: Tx, account: str, state: Row, sources: Sources, *, live: bool = True) -> World:
+    """Return a World that knows who and what may, as this state of the account says."""
     version, next_ordinal, policy_sha256 = state[:3]
     house = sources.houses.get(account)
     if house is None or house.version != version:
@@ -110,7 +97,7 @@ def _new_world(tx: Tx, account: str, state: Row, sources: Sources) -> World:
         house=house,
         next_ordinal=next_ordinal,
         new_id=sources.new_id,
-        processes=read_processes(tx, account),
+        processes=read_processes(tx, account) if live else (),
     )
 
 
@@ -219,6 +206,7 @@ class Wanted(Struct):
     twins: set[str] = msgspec.field(default_factory=set)
     waiting: set[str] = msgspec.field(default_factory=set)
     since_us: int = NEVER_US
+    noted: set[tuple[str, int]] = msgspec.field(default_factory=set)  # Meters and seconds.
 
     def anything(self) -> bool:
         """Say whether there is anything to load at all."""
@@ -264,9 +252,11 @@ def readings_of(world: World, call: Call, needs: Needs) -> list[Reading]:
 def want_usage(world: World, want: Wanted, readings: Iterable[Reading], at_us: int) -> None:
     """Note the windows of meters that count at one instant, and the row that would be booked on."""
     timezone = "UTC" if world.law is None else world.law.policy.timezone
+    second = at_us // SECOND_US  # Windows begin on whole seconds.
     for reading in readings:
-        if reading.window.kind is WindowKind.CALL:
+        if (reading.meter, second) in want.noted or reading.window.kind is WindowKind.CALL:
             continue
+        want.noted.add((reading.meter, second))
         meter, first = reading.meter, reading_start(reading.window, at_us, timezone)
         if reading.window.kind is not WindowKind.ROLLING:
             _want_windows(world, want, meter, (FLOATING, first))

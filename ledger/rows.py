@@ -1,10 +1,16 @@
 """Rows as planners change them in memory: one class per table, fields in the order of its columns.
 
+They hold words and numbers only, so the garbage collector need not look at them (`gc=False`).
+
 A planner loads them through `ledger.world`, changes them, and the flush writes what was touched. People and
 plugins see the frozen records of `ledger.records` instead; `call_record` and its like make them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -27,10 +33,17 @@ from policy.money import Money, dec_hook, enc_hook
 
 _EFFECT = msgspec.json.Decoder(Effect, dec_hook=dec_hook)
 _ARGS = msgspec.json.Decoder(dict[str, object])
+# Looking a word up costs a tenth of asking its enum.
+_KINDS: Final[Mapping[str, Kind]] = {each.value: each for each in Kind}
+_MODES: Final[Mapping[str, Mode]] = {each.value: each for each in Mode}
+_BASES: Final[Mapping[str, PayeeBasis]] = {each.value: each for each in PayeeBasis}
+_STATES: Final[Mapping[str, CallState]] = {each.value: each for each in CallState}
+_LEVELS: Final[Mapping[str, ProofLevel]] = {each.value: each for each in ProofLevel}
+_BYS: Final[Mapping[str, ProofBy]] = {each.value: each for each in ProofBy}
 ENCODER = msgspec.json.Encoder(enc_hook=enc_hook, order="deterministic")
 
 
-class CallRow(Struct):
+class CallRow(Struct, gc=False):
     """A row of `tool_calls`."""
 
     account_id: str
@@ -99,7 +112,7 @@ class CallRow(Struct):
     same_until_us: int = 0
 
 
-class AttemptRow(Struct):
+class AttemptRow(Struct, gc=False):
     """A row of `attempts`."""
 
     account_id: str
@@ -119,7 +132,7 @@ class AttemptRow(Struct):
     maybe_sent: int = 1
 
 
-class UsageRow(Struct):
+class UsageRow(Struct, gc=False):
     """A row of `cap_usage`."""
 
     account_id: str
@@ -136,7 +149,7 @@ class UsageRow(Struct):
     posted: int = 0
 
 
-class ReservationRow(Struct):
+class ReservationRow(Struct, gc=False):
     """A row of `reservations`."""
 
     account_id: str
@@ -149,7 +162,7 @@ class ReservationRow(Struct):
     posted: int = 0
 
 
-class ApprovalRow(Struct):
+class ApprovalRow(Struct, gc=False):
     """A row of `approvals`."""
 
     account_id: str
@@ -165,7 +178,7 @@ class ApprovalRow(Struct):
     supersedes: str | None = None
 
 
-class VerdictRow(Struct):
+class VerdictRow(Struct, gc=False):
     """A row of `verdicts`."""
 
     account_id: str
@@ -181,7 +194,7 @@ class VerdictRow(Struct):
     revoked_at_us: int | None = None
 
 
-class RunRow(Struct):
+class RunRow(Struct, gc=False):
     """A row of `runs`."""
 
     account_id: str
@@ -215,6 +228,7 @@ def policy_call(row: CallRow) -> Call:
     )
 
 
+@lru_cache(maxsize=4_096)  # Money never changes, and prices repeat.
 def money(minor: int | None, currency: str | None) -> Money | None:
     """Return an amount from its two columns."""
     return None if minor is None or currency is None else Money(minor, currency)
@@ -224,7 +238,8 @@ def call_record(row: CallRow) -> CallRecord:
     """Return what everybody may know of a call."""
     proof = None
     if row.proof_level is not None and row.proof_by is not None:
-        proof = Proof(ProofLevel(row.proof_level), ProofBy(row.proof_by), row.proof_provider or row.provider)
+        level, by = _LEVELS[row.proof_level], _BYS[row.proof_by]
+        proof = Proof(level, by, row.proof_provider or row.provider)
     return CallRecord(
         call_id=row.call_id,
         account_id=row.account_id,
@@ -233,18 +248,18 @@ def call_record(row: CallRow) -> CallRecord:
         agent=row.agent,
         tool=row.tool,
         tool_hash=row.tool_hash,
-        kind=Kind(row.kind),
+        kind=_KINDS[row.kind],
         operation=row.operation,
         provider=row.provider,
         provider_account=row.provider_account,
-        mode=Mode(row.mode),
+        mode=_MODES[row.mode],
         payee=row.payee,
-        payee_basis=None if row.payee_basis is None else PayeeBasis(row.payee_basis),
+        payee_basis=None if row.payee_basis is None else _BASES[row.payee_basis],
         amount=money(row.amount_minor, row.currency),
         effect=row.effect,
         args=row.args,
         op_hash=row.op_hash,
-        state=CallState(row.state),
+        state=_STATES[row.state],
         version=row.version,
         admitted_at=from_us(row.admitted_at_us),
         run_by=from_us(row.run_by_us),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, overload
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,4 +23,9 @@ def from_us(us: int) -> datetime: ...
 def from_us(us: None) -> None: ...
 def from_us(us: int | None) -> datetime | None:
     """Return the instant of so many microseconds."""
-    return None if us is None else EPOCH + timedelta(microseconds=us)
+    return None if us is None else _instant(us)
+
+
+@lru_cache(maxsize=4_096)  # A call's instants are shown again with each of its steps.
+def _instant(us: int) -> datetime:
+    return EPOCH + timedelta(microseconds=us)

@@ -38,13 +38,12 @@ def twin_of(world: World, call: Call, at_us: int, own: CallRow | None) -> Twin |
 
     An unknown one first, else the latest.
     """
-    key = twin_key(call)
-    if key is None:
+    key = own.twin_key if own is not None else twin_key(call)
+    twins = world.twins.get(key) if key is not None else None
+    if not twins:
         return None
     before = own.ordinal if own is not None else NEVER_US
-    found = [
-        twin for twin in world.twins[key].values() if twin.ordinal < before and _binds(world, twin, at_us)
-    ]
+    found = [twin for twin in twins.values() if twin.ordinal < before and _binds(world, twin, at_us)]
     if not found:
         return None
     twin = max(found, key=lambda each: (_state(world, each) == "unknown", each.ordinal))

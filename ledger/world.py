@@ -70,7 +70,7 @@ class Effects(Struct, frozen=True):
     at: datetime
 
 
-class TwinRow(Struct):
+class TwinRow(Struct, gc=False):
     """What M25 and M26 must know of a call that is not loaded whole."""
 
     call_id: str

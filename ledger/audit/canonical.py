@@ -92,14 +92,24 @@ def _dict_fits(item: dict[object, object], depth: int) -> bool:
     for key, inner in item.items():
         if type(key) is not str or not key.isascii():
             return False
-        if type(inner) is not str and not _fits(inner, depth):
+        kind = type(inner)
+        if kind is str or inner is None:
+            continue
+        if kind is int and -MAX_SAFE_INTEGER <= inner <= MAX_SAFE_INTEGER:  # type: ignore[operator]  # As checked.
+            continue
+        if not _fits(inner, depth):
             return False
     return True
 
 
 def _list_fits(item: list[object] | tuple[object, ...], depth: int) -> bool:
-    for inner in item:  # noqa: SIM110  # A generator would double the cost of a short list.
-        if type(inner) is not str and not _fits(inner, depth):
+    for inner in item:
+        kind = type(inner)
+        if kind is str:
+            continue
+        if kind is int and -MAX_SAFE_INTEGER <= inner <= MAX_SAFE_INTEGER:  # type: ignore[operator]  # As checked.
+            continue
+        if not _fits(inner, depth):
             return False
     return True
 

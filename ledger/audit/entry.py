@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import asdict, astuple
+from msgspec.structs import astuple
 
 from ledger.audit.canonical import canonical
 from ledger.audit.catalogue import CATALOGUE
@@ -68,7 +68,7 @@ def entry_bytes(draft: Draft, *, account: str, epoch: int, seq: int, payload_sha
         "actor": draft.actor,
         "at_us": draft.at_us,
         "epoch": epoch,
-        "facts": {name: value for name, value in asdict(fact).items() if value is not None},
+        "facts": _said(fact),
         "kind": fact.KIND,
         "seq": seq,
         "subject_id": draft.subject_id,
@@ -79,6 +79,16 @@ def entry_bytes(draft: Draft, *, account: str, epoch: int, seq: int, payload_sha
     if payload_sha256 is not None:
         header["payload_sha256"] = payload_sha256
     return canonical(header)
+
+
+def _said(fact: Fact) -> dict[str, object]:
+    """Return what a fact says; what it leaves out is None."""
+    said: dict[str, object] = {}
+    for name in fact.__struct_fields__:
+        value = getattr(fact, name)
+        if value is not None:
+            said[name] = value
+    return said
 
 
 def read_entry(body: bytes) -> Entry:

@@ -30,7 +30,7 @@ class Fact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     PAYLOAD: ClassVar[tuple[str, ...]] = ()
 
 
-class Move(Struct, frozen=True, array_like=True):
+class Move(Struct, frozen=True, array_like=True, gc=False):
     """A change of one usage row, in its unit (minor units or calls); negative takes away.
 
     `usage` is the usage row's id; `held` is reserved for a call, `committed` on an armed purchase, `posted`

@@ -95,8 +95,12 @@ def writing_engine(database: Path, connect: Callable[..., Any] | None = None) ->
             dbapi.execute(pragma)
 
     def begin(connection: Connection) -> None:
-        # A deferred BEGIN would read first and fail when it then wants to write.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        # A deferred BEGIN would read first and fail when it then wants to write. Straight to the driver: what
+        # SQLAlchemy does around a statement costs more than beginning.
+        raw = connection.connection.dbapi_connection
+        if raw is None:
+            raise RuntimeError("the connection was closed before its transaction")
+        raw.cursor().execute("BEGIN IMMEDIATE")
 
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", begin)

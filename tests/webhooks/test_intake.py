@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from ledger.records import Reader, ReviewState
-from ledger.records_crm import LeadById, LeadsFor
+from ledger.records_crm import Lead, LeadById, LeadsFor
 from policy.errors import RecordMissing
 from tests.provider.house import Desk
 from tests.webhooks.conftest import ORIGIN, Browser, browsing
@@ -228,6 +228,20 @@ async def test_an_owner_releases_and_assigns_on_the_pages(browser: Browser, desk
     assert found[0].data["wish"] == GOOD["wish"]
     with pytest.raises(RecordMissing):
         await desk.house.ledger.read((LeadById(lead.lead_id),), Reader("acc_test", "shop", "maker"))
+
+
+async def test_the_review_of_a_lead_that_an_owner_brought_can_be_read(browser: Browser, desk: Desk) -> None:
+    """Its page once broke: it knew only what strangers and agents write."""
+    now = desk.house.now()
+    lead = Lead(lead_id="lead_own", project="shop", origin="owner", created_at=now, updated_at=now, **GOOD)
+    review_id = await desk.house.ledger.add_lead(lead, at=now)
+    await browser.sign_in("olga")
+    page = await browser.open(f"/reviews/{review_id}")
+    assert page.status_code == 200
+    assert "brought by an owner" in page.text
+    # Who answers has read: what it says comes before the buttons, and they say what they do.
+    assert page.text.index("Soon.") < page.text.index("its deal opens") < page.text.index('value="approve"')
+    assert "Buyer Ltd" in (await browser.open("/reviews")).text
 
 
 async def test_asking_for_changes_wants_words(browser: Browser, desk: Desk) -> None:

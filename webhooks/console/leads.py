@@ -59,6 +59,7 @@ class Leads:
         ledger = self._deps.ledger
         lead = await ledger.lead(lead_id)
         agents = [each for each in await ledger.agents() if each.active and each.project == lead.project]
+        agents.sort(key=lambda agent: "sell" not in agent.kits)  # Those who can sell come first.
         reviews = await ledger.reviews(kind="lead", subject_id=lead_id)
         drafts = await ledger.drafts(lead_id=lead_id)
         content = {

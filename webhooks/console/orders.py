@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
 from litestar.response import Template
 
+from ledger.records_revenue import RevenueEvent
 from policy.money import written
 from webhooks.console.frame import PageRequest, page
 from webhooks.deps import Deps
@@ -42,7 +45,7 @@ class Orders:
             content = {
                 "order": found,
                 "deal": await ledger.deal(found.deal_id),
-                "revenue": [(each, written(each.minor_units, each.currency)) for each in revenue],
+                "revenue": [(each, written(each.minor_units, each.currency)) for each in _in_order(revenue)],
                 "disputes": [
                     {**row, "amount": written(row["amount_minor"], row["currency"])}
                     for row in await ledger.disputes(order_id=found.order_id)
@@ -51,3 +54,8 @@ class Orders:
             return await page(self._deps, request, "order.html", content)
 
         return [orders, order]
+
+
+def _in_order(revenue: Sequence[RevenueEvent]) -> list[RevenueEvent]:
+    """Return the payment first, and what was taken from it as it came."""
+    return sorted(revenue, key=lambda each: (each.booked_at, each.kind != "payment"))

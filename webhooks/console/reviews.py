@@ -26,9 +26,20 @@ _ANSWERS: Final = {
 }
 _STATES: Final = tuple(state.value for state in ReviewState)
 _LONGEST_WORDS: Final = 2_000
+_SHORT: Final = 80  # Characters in a list.
+_ELSEWHERE: Final = frozenset({"artifacts", "lead_id", "project", "origin"})  # Said above, or listed apart.
+_READ_FIRST: Final = ("name", "email", "company", "website", "wish", "subject", "title", "body", "text")
+_MEANS: Final = {
+    "lead": "Approve: agents of its project may read it, and its deal opens. Reject: no agent ever sees it.",
+    "outreach": "Approve: you can send it yourself; Bursar sends nothing. Its agent reads your words.",
+    "plan": "Approve: its agent goes on. Its agent reads your words.",
+    "draft": "Approve: its agent goes on; the buyer sees nothing of it. Its agent reads your words.",
+    "delivery": "Approve: the buyer can read it, and the run closes. Its agent reads your words.",
+}
 _UNTRUSTED: Final = {
     "public_form": "untrusted: written by a stranger into the public form",
     "agent": "untrusted: written by the agent",
+    "owner": "brought by an owner",
 }
 
 
@@ -47,7 +58,8 @@ class Reviews:
         ) -> Template:
             chosen = show if show in _STATES else None
             found = await self._deps.ledger.reviews(state=chosen, after=after or None)
-            content = {"page": found, "state": chosen or "all", "states": _STATES}
+            about = {each.review_id: _about(each) for each in found.items}
+            content = {"page": found, "state": chosen or "all", "states": _STATES, "about": about}
             return await page(self._deps, request, "reviews.html", content)
 
         @get("/reviews/{review_id:str}")
@@ -69,7 +81,8 @@ class Reviews:
             "review": review,
             "body": _shown(body),
             "files": _files(body),
-            "origin": _UNTRUSTED["agent" if review.agent else str(body.get("origin", "agent"))],
+            "origin": _UNTRUSTED.get("agent" if review.agent else str(body.get("origin")), "untrusted"),
+            "meaning": _MEANS[review.kind.value],
             "may_answer": may(request.user, Role.OWNER) and review.state is ReviewState.WAITING,
             "problem": problem,
         }
@@ -100,10 +113,18 @@ def _onwards(review: ReviewRecord) -> str:
     return f"/leads/{review.subject_id}" if released else "/reviews"
 
 
+def _about(review: ReviewRecord) -> str:
+    """Return what a review is about, in a few of its own words."""
+    body = msgspec.json.decode(review.body, type=dict[str, Any])
+    found = next((body[name] for name in ("title", "subject", "company", "name") if body.get(name)), "")
+    return visible(str(found))[:_SHORT]
+
+
 def _shown(body: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """Return every field of what is judged as lines that hide nothing; files are listed apart."""
-    fields = {name: value for name, value in body.items() if name != "artifacts" and value}
-    return [(visible(name), _lines(value)) for name, value in fields.items()]
+    fields = {name: value for name, value in body.items() if name not in _ELSEWHERE and value}
+    first = sorted(fields, key=lambda name: (_READ_FIRST.index(name) if name in _READ_FIRST else 99, name))
+    return [(visible(name).replace("_", " "), _lines(fields[name])) for name in first]
 
 
 def _lines(value: object) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from litestar import Response, get
@@ -27,6 +27,8 @@ _PAGES = {
     "lead": "/leads/",
     "event": "/webhooks/",
 }
+_PROOF: Final = {"level", "by", "provider"}
+_DEEP: Final = frozenset({"instance", "provider account", "provider key", "born order", "attempt"})
 
 
 class Runs:
@@ -83,7 +85,8 @@ class Runs:
             "budget": budget_lines(await ledger.run_budget(run_id, self._deps.now())),
             "story": story,
             "parts": [
-                (part, _PAGES.get(part.kind, ""), _said(part.row), _said(part.more)) for part in story.parts
+                (part, _PAGES.get(part.kind, ""), *_apart(_said(part.row)), _said(part.more))
+                for part in story.parts
             ],
             "brief": visible_lines(intake.brief) if intake else [],
             "work": [(each, visible_lines(each.text)) for each in work],
@@ -99,10 +102,20 @@ def _delivered(work: tuple[Submission, ...]) -> bool:
 def _said(values: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what is known of a part, as text that hides nothing."""
     known = {name: value for name, value in values.items() if value not in (None, "", [], {})}
-    return [(visible(name), visible(_text(value))) for name, value in known.items()]
+    if known.get("proof_level") == "recorded":
+        known.pop("mode", None)  # No provider was asked, so there is no mode that it could have been in.
+    return [(visible(name).replace("_", " "), visible(_text(value))) for name, value in known.items()]
+
+
+def _apart(said: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return what people read, and what only a checker compares: hashes and the names of instances."""
+    deep = [pair for pair in said if pair[0].endswith((" sha256", " hash")) or pair[0] in _DEEP]
+    return [pair for pair in said if pair not in deep], deep
 
 
 def _text(value: object) -> str:
+    if isinstance(value, dict) and value.keys() == _PROOF:
+        return f"{value['level']}, by {value['by']} of {value['provider']}"
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 

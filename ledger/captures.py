@@ -13,6 +13,7 @@ from ledger.purchases import move_purchase
 from ledger.rare_rows import Found, move, one, put, some
 from ledger.rows import CallRow
 from ledger.schema_revenue import authorizations, purchase_postings, purchases
+from ledger.strays import stray
 from ledger.times import SECOND_US
 from policy.money import written
 
@@ -140,17 +141,10 @@ def payout(booking: Booking) -> Verdict:
 
 
 def _purchase(booking: Booking, instrument_ref: str, instrument: Mapping[str, Any]) -> Found | Verdict:
-    """Return the purchase of an instrument, checked against what shows it.
-
-    One without our mark is somebody else's on the same Stripe account.
-    """
+    """Return the purchase of an instrument, checked against what shows it."""
     found = one(booking.tx, purchases, booking.account, instrument_ref=instrument_ref)
-    if found is None and part(instrument, "metadata").get("bursar_account") != booking.account:
-        return Verdict("ignored", "not_ours", "the instrument carries no mark of this account")
     if found is None:
-        return Verdict(
-            "unmatched", "no_purchase", f"there is no purchase with {instrument_ref or 'that card'}"
-        )
+        return stray(booking, instrument_ref, instrument, _call)
     return strange(booking, found) or found
 
 

@@ -24,6 +24,8 @@ from tool_server.attempt import AttemptParts, attempt, finder
 FIRST_LOOK_S: Final = 1.0  # After the doubt; most lost answers are there a second later.
 LAST_LOOK_S: Final = 300.0  # Between later looks; a person may look at any time.
 JITTER: Final = 0.2  # Share of a pause by which processes differ, so that they do not ask at once.
+SEEN_FOR_S: Final = 60.0  # An answer is given up after half of that, and its call is unknown then.
+MOST_SEEN: Final = 4_096  # Effects seen within that time and remembered; the rest waits for its turn.
 
 
 class Turn(Struct):
@@ -49,6 +51,7 @@ class Reconciler:
         self._rand = rand
         self._first_look_s = first_look_s
         self._turns: dict[str, Turn] = {}
+        self._seen: dict[str, float] = {}  # Calls whose effect was seen, and when.
 
     def due(self, calls: tuple[CallRecord, ...]) -> tuple[CallRecord, ...]:
         """Return those whose turn it is.
@@ -59,7 +62,9 @@ class Reconciler:
         known = {call.call_id for call in calls}
         self._turns = {call_id: turn for call_id, turn in self._turns.items() if call_id in known}
         for call in calls:
-            self._turns.setdefault(call.call_id, Turn(now_s + self._first_look_s))
+            first_s = 0.0 if call.call_id in self._seen else now_s + self._first_look_s
+            self._turns.setdefault(call.call_id, Turn(first_s))
+        self._seen = {call_id: at_s for call_id, at_s in self._seen.items() if now_s - at_s < SEEN_FOR_S}
         return tuple(call for call in calls if self._turns[call.call_id].at_s <= now_s)
 
     def hurry(self, call_id: str) -> bool:
@@ -70,6 +75,8 @@ class Reconciler:
         turn = self._turns.get(call_id)
         if turn is not None:
             turn.at_s = 0.0
+        elif len(self._seen) < MOST_SEEN:
+            self._seen[call_id] = self._parts.monotonic()  # It may be in doubt only in a moment.
         return turn is not None
 
     async def step(self, call: CallRecord) -> Settled | NotClaimed | None:

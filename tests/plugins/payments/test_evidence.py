@@ -1,8 +1,7 @@
 """What nobody told, what was told before its answer came, and what is told of others: events as evidence."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ledger.records import CallState
 from ledger.schema_revenue import purchases
 from ledger.times import to_us
 from plugins.payments.simulator.faults import Fault
+from policy.language import Posture
 from tests.plugins.payments.desk import StripeDesk, data, desk_on
 from tool_server.bootstrap import Wiring
 from webhooks.worker import WebhookWorker
@@ -46,6 +46,14 @@ async def pay(desk: StripeDesk, invoice: str, amount: str = "20.00 USD") -> Any:
     return await desk.call("pay_vendor", recipient="acme", invoice=invoice, purpose="hosting", amount=amount)
 
 
+async def _later(desk: StripeDesk) -> None:
+    """Work what waits, as if its pauses were over."""
+    real = desk.house.now
+    for hours in range(1, 4):
+        deps = structs.replace(desk.worker._deps, now=lambda hours=hours: real() + timedelta(hours=hours))  # noqa: SLF001  see above
+        await WebhookWorker(deps, desk.house.registry.providers["stripe"]).work_due()
+
+
 LOST = {
     "card": "POST /v1/issuing/cards",
     "payment": "POST /v2/money_management/outbound_payments",
@@ -70,12 +78,6 @@ async def lost(desk: StripeDesk, what: str) -> Any:  # noqa: ANN401  a CallResul
 async def test_an_event_about_an_unknown_call_has_it_looked_into_at_once(desk: StripeDesk, what: str) -> None:
     """Step 7, M4, M8: the event settles nothing itself; it only brings the call's own reconcile forward."""
     made = await lost(desk, what)
-    call_id = made.envelope.call_id
-    async with asyncio.timeout(10):  # Seconds; its dispatcher hears of it within one.
-        while not desk.house.dispatcher.reconciler.hurry(call_id):
-            await desk.ledger.wait_changes(await desk.ledger.log_size(), 0.05)
-    # As if nobody had hurried it yet.
-    desk.house.dispatcher.reconciler._turns[call_id].at_s = time.monotonic() + LATE_S  # noqa: SLF001  see above
     if what == "checkout":
         await desk.pay(desk.sim.world.all("checkout.session")[0]["url"])
     elif what == "payment":
@@ -143,6 +145,46 @@ async def test_a_card_that_somebody_made_by_hand_is_none_of_ours(desk: StripeDes
     types = {event.type for event in (await desk.ledger.webhook_events("ignored")).items}
     assert {"issuing_card.created", "issuing_transaction.created"} <= types
     assert "unmatched" not in await desk.ledger.webhook_counts()
+
+
+async def test_a_card_that_a_failed_call_left_cancelled_waits_for_nothing(desk: StripeDesk) -> None:
+    """M20: it was cancelled because its activation was refused; no purchase will ever match it."""
+    desk.sim.faults.add(Fault("stored_500", match="POST /v1/issuing/cards/*", count=1))
+    made = await buy(desk)
+    await desk.until(made, CallState.UNKNOWN)
+    await desk.work()  # The event brings the reconcile forward, which cancels the card.
+    await desk.until(made, CallState.FAILED)
+    await _later(desk)
+    assert "unmatched" not in await desk.ledger.webhook_counts()
+    assert await desk.ledger.adjustments() == ()
+
+
+async def test_an_active_card_of_a_call_that_ended_unrun_is_evidence_against_its_end(
+    desk: StripeDesk,
+) -> None:
+    """M9: no state changes; a discrepancy, an adjustment, the provider closed. Told twice, booked once."""
+    done = await buy(desk)
+    call_id = done.envelope.call_id
+    card = desk.sim.world.all("issuing.card")[0]
+
+    def never_ran(tx: Any) -> None:  # noqa: ANN401  a transaction
+        run = tx.connection.exec_driver_sql
+        for (name,) in run("SELECT name FROM sqlite_master WHERE type = 'trigger'").all():
+            run(f"DROP TRIGGER {name}")
+        run("UPDATE tool_calls SET state = 'failed'")
+        run("DELETE FROM purchases")
+
+    await desk.ledger._core.plain("test", never_ran)  # noqa: SLF001  as a restored backup would have it
+    card["metadata"]["bursar_call"] = call_id
+    await desk.work()
+    await _later(desk)
+    quarantined = (await desk.ledger.webhook_events("quarantined")).items
+    assert {event.why.split(":")[0] for event in quarantined} == {"succeeded_after_failed"}
+    assert len(quarantined) >= 2
+    assert [row["amount_minor"] for row in await desk.ledger.adjustments()] == [1_000]
+    postures = {(each.scope, each.scope_key): each.posture for each in await desk.ledger.postures()}
+    assert postures["provider", "stripe"] is Posture.NO_SPEND
+    assert (await desk.ledger.call(call_id)).state is CallState.FAILED
 
 
 @pytest.mark.parametrize(

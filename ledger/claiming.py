@@ -98,8 +98,7 @@ def _what_changed(world: World, command: Claim, row: CallRow) -> tuple[str, str]
         return RecordChanged.code, missing.message
     if ENCODER.encode([ref.sha256 for ref in records]).decode() != row.records:
         return RecordChanged.code, "a record it speaks of has changed since it was asked for"
-    differs = command.expect(call_record(row), records)
-    return None if differs is None else (RecordChanged.code, differs)
+    return command.expect(call_record(row), records)
 
 
 def _records(world: World, command: Claim, row: CallRow) -> tuple[RecordRef, ...]:

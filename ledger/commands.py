@@ -98,9 +98,8 @@ class Claim(Struct, frozen=True, kw_only=True):
     holder: str  # The process.
     lease_s: float
     process: ProcessFacts
-    expect: Callable[
-        [CallRecord, tuple[RecordRef, ...]], str | None
-    ]  # Re-describes; a reason where it differs.
+    # Re-describes; a code and its words where it differs.
+    expect: Callable[[CallRecord, tuple[RecordRef, ...]], tuple[str, str] | None]
     references: tuple[Query, ...] = ()
     purpose: str = "execute"  # "execute", "replay" or "lookup".
     tool_hash: str = ""  # Of the tool as this process defines it; empty where it defines none.

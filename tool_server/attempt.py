@@ -120,9 +120,9 @@ def _claim(parts: AttemptParts, call: CallRecord, loaded: LoadedTool, purpose: s
     tool, at = loaded.tool, parts.now()
     binding = parts.providers.binding(tool.provider)
 
-    def expect(stored: CallRecord, records: tuple[RecordRef, ...]) -> str | None:
+    def expect(stored: CallRecord, records: tuple[RecordRef, ...]) -> tuple[str, str] | None:
         code = changed_since(stored, loaded, records, binding=binding, now=at)
-        return None if code is None else f"{code}: {meaning(code)}"
+        return None if code is None else (code, meaning(code))
 
     def allowed(agent: AgentRecord) -> bool:
         return tool.kit in agent.kits

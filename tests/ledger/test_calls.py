@@ -138,8 +138,9 @@ async def test_m5_an_operation_that_describes_itself_otherwise_is_cancelled(till
     """A price that moved is another operation."""
     await till.law(ALLOW_ALL)
     admitted = await till.admit()
-    found = await till.refused(admitted.call.call_id, expect=lambda _call, _records: "the price is another")
-    assert (found.state, found.code, found.message) == ("cancelled", "record_changed", "the price is another")
+    late = ("quote_expired", "the price no longer holds")
+    found = await till.refused(admitted.call.call_id, expect=lambda _call, _records: late)
+    assert (found.state, found.code, found.message) == ("cancelled", *late)
 
 
 async def test_m5_a_provider_not_ready_leaves_the_call_queued_until_its_run_by(till: Till) -> None:

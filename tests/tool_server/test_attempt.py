@@ -225,7 +225,7 @@ async def test_stored_arguments_that_no_longer_fit_are_found_at_the_claim() -> N
     assert (await bench.run(answering(DONE))).code == "tool_broke"
     said = bench.claims[0].expect(bench.call, ())
     assert said is not None
-    assert said.startswith("tool_changed")
+    assert said[0] == "tool_changed"
 
 
 async def test_a_stopping_server_writes_down_its_doubt() -> None:
@@ -258,5 +258,5 @@ async def test_the_claim_asks_whether_all_is_as_it_was() -> None:
     assert claim.allowed(agent(("shop",)))
     assert not claim.allowed(agent(("mail",)))
     stored = structs.replace(bench.call, tool_hash="other", state=CallState.QUEUED)
-    assert (claim.expect(stored, ()) or "").startswith("tool_changed")
-    assert (claim.expect(bench.call, ()) or "").startswith("record_changed")
+    assert (claim.expect(stored, ()) or ("", ""))[0] == "tool_changed"
+    assert (claim.expect(bench.call, ()) or ("", ""))[0] == "record_changed"

@@ -71,6 +71,12 @@ def _recipient(text: object) -> tuple[str, dict[str, str]]:
     return parts[0], dict(zip(_PARTS[1:], parts[1:], strict=False))
 
 
+def _whole(recipient: Recipient) -> str:
+    """Return a recipient as the card shows it: the name, and what the money will reach."""
+    by = f" by {recipient.payout_method}" if recipient.payout_method else ""
+    return f"{recipient.name} ({recipient.id}{by})"
+
+
 class PayVendor(Struct, forbid_unknown_fields=True):
     """Which invoice to pay."""
 
@@ -131,7 +137,8 @@ class _Payer:
             amount=args.amount,
             reversible=False,
             undo="it can be stopped only while it is processing",
-            summary=f"pay {args.amount} to {recipient.name} for invoice {args.invoice}, once",
+            # The ids too: an approval is for this account, whatever the name stands for later.
+            summary=f"pay {args.amount} to {_whole(recipient)} for invoice {args.invoice}, once",
         )
 
     def _recipient(self, name: str) -> Recipient:

@@ -136,7 +136,7 @@ def _sale(tx: Tx, account: str, run_id: str) -> Iterator[Wanted]:
     # What was booked is the object as it was fetched; its events are those that speak of that object.
     about = {order["session_ref"], order["payment_ref"], *(row["source_ref"] for row in revenue)}
     for event in some(tx, inbox, account, inbox.c.object_ref.in_(about), order=(inbox.c.created_at_us,)):
-        same = ("object_ref", "source", "deliveries")
+        same = ("source", "deliveries")
         yield "event", event["event_id"], {name: event[name] for name in same}
     sold = ("session_ref", "payment_ref", "offer", "deal_id", "lead_id", "checkout_id", "run_id")
     yield "order", order["order_id"], {**{name: order[name] for name in sold}, "proof": _proof(order)}

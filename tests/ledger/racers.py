@@ -35,7 +35,7 @@ AGENTS: Final = ("scout", "maker")
 PAYEES: Final = 3
 ENDS: Final = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.UNKNOWN, Outcome.NOT_SENT)
 PATIENCE_S: Final = 0.05
-STARTING_S: Final = 30.0  # Until the writer listens; a second on an idle machine.
+STARTING_S: Final = 120.0  # Until the writer listens and all are there; a second on an idle machine.
 
 
 def policy(step: int) -> str:
@@ -161,8 +161,9 @@ def _ids(prefix: str) -> str:
 # --- the callers' side -----------------------------------------------------------------------------------
 
 
-def call_through_socket(url: str, number: int, calls: int, seed: int) -> None:
-    """Be one caller before SQLite's one writer."""
+def call_through_socket(url: str, start: Any, number: int, calls: int, seed: int) -> None:  # noqa: ANN401 -- a barrier of multiprocessing
+    """Be one caller before SQLite's one writer, from when all are there."""
+    start.wait(STARTING_S)
     database = Path(url.removeprefix("sqlite:///"))
 
     async def door(what: str, asked: Struct) -> dict[str, Any]:
@@ -203,14 +204,15 @@ def operate_through_socket(url: str, steps: int) -> None:
     _run(work())
 
 
-def call_on_postgres(url: str, twin: str, number: int, calls: int, seed: int) -> None:
-    """Be one caller with a ledger and a writer of its own."""
+def call_on_postgres(url: str, start: Any, twin: str, part: tuple[int, int, int]) -> None:  # noqa: ANN401 -- as above
+    """Be one caller with a ledger and a writer of its own; `part` is its number, calls and seed."""
     break_it(twin)
 
     async def work() -> None:
         till = await till_of(url)
+        start.wait(STARTING_S)
         async with till.ledger:
-            await _call(Desk(till).do, number, calls, seed)
+            await _call(Desk(till).do, *part)
 
     _run(work())
 

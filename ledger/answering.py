@@ -8,11 +8,12 @@ from typing import Final
 import msgspec
 
 from ledger import approvals, edges
+from ledger.approvals import Confirmed
 from ledger.audit.call_kinds import CallApproved, VerdictGiven, VerdictRevoked
 from ledger.claiming import asker_of
 from ledger.commands import Admission, Admitted
 from ledger.records import OperatorRecord, Outcome, Proof, ProofBy, ProofLevel, Role
-from ledger.rows import ApprovalRow, CallRow, VerdictRow, approval_record, call_record
+from ledger.rows import ApprovalRow, CallRow, VerdictRow, approval_record, call_record, money
 from ledger.settlement import settled_by_us
 from ledger.settling import fail, succeed
 from ledger.times import SECOND_US, from_us, to_us
@@ -36,10 +37,21 @@ NO_DELAY_DECLARED_S: Final = (
 )
 
 
+NOT_CONFIRMED: Final = Confirmed()
+_EDITED: Final = "edited"  # The comment of the approval that an edit gives by itself.
+
+
 class NotYours(PolicyDenied):
     """This person may not give this answer."""
 
     code = "not_yours"
+
+
+class Unconfirmed(CallRefused):
+    """A desk wants more with the answer than came: a password, the amount typed, a reason."""
+
+    code = "unconfirmed"
+    retry = "with_changes"
 
 
 class TooEarly(CallRefused):
@@ -77,12 +89,12 @@ def give(
     *,
     comment: str,
     at_us: int,
-    confirmed_by: str | None = None,
+    confirmed: Confirmed = NOT_CONFIRMED,
 ) -> None:
     """Count one person's answer for one exact operation; a denial ends it, the last desk met queues it.
 
     Raises RecordChanged where the form showed another operation or the request is answered already,
-    ApprovalExpired, NotYours.
+    ApprovalExpired, NotYours, Unconfirmed where a desk asks for more than came, through whatever door.
     """
     request, row = need_request(world, approval_id)
     asks = approvals.read_asks(request.asks)
@@ -95,6 +107,9 @@ def give(
         approvals.counts_at(ask.desk, person, asker_of(world, row)) for ask in asks
     ):
         raise NotYours(f"{person.name} asked for this, and a request is not approved by whoever made it")
+    wanted = approvals.wanted(asks, row.kind, money(row.amount_minor, row.currency))
+    if lacks := approvals.unconfirmed(wanted, confirmed, verdict, comment):
+        raise Unconfirmed(lacks)
     _replace_earlier(world, row, person, at_us)
     given = VerdictRow(
         row.account_id,
@@ -105,7 +120,7 @@ def give(
         op_hash,
         verdict,
         comment,
-        confirmed_by,
+        confirmed.by,
         at_us,
     )
     world.give(given)
@@ -351,8 +366,11 @@ def edit(
     new = world.calls[admitted.call.call_id]
     asks = approvals.read_asks(request.asks)
     asker = asker_of(world, new)
-    if any(approvals.counts_at(ask.desk, person, asker) for ask in asks):
-        give(world, request.approval_id, person, new.op_hash, "approve", comment="edited", at_us=at_us)
+    wanted = approvals.wanted(asks, new.kind, money(new.amount_minor, new.currency))
+    # What wants more than the editor's word waits for the editor too, on its own card.
+    confirmed = not approvals.unconfirmed(wanted, NOT_CONFIRMED, "approve", _EDITED)
+    if confirmed and any(approvals.counts_at(ask.desk, person, asker) for ask in asks):
+        give(world, request.approval_id, person, new.op_hash, "approve", comment=_EDITED, at_us=at_us)
     return Admitted(
         call=call_record(new),
         decision=admitted.decision,

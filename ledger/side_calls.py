@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, or_, select
 
 from ledger import answering, house, house_policy, sweeping
 from ledger.admission import plan_admission
+from ledger.approvals import Confirmed
 from ledger.commands import Admission, Admitted
 from ledger.core import Core
 from ledger.engines.tx import Tx
@@ -65,10 +66,12 @@ class CallSide:
         comment: str = "",
         at: datetime,
         confirmed_by: str | None = None,
+        typed_amount: str = "",
     ) -> tuple[ApprovalRecord, CallRecord]:
         """Give one person's verdict, "approve" or "deny", for exactly the operation that was shown (M27).
 
-        Raises RecordChanged, ApprovalExpired, NotYours, RecordMissing.
+        `confirmed_by` says how the person proved who they are with it, `typed_amount` is what they typed.
+        Raises RecordChanged, ApprovalExpired, NotYours, Unconfirmed, RecordMissing.
         """
 
         def work(world: World) -> tuple[ApprovalRecord, CallRecord]:
@@ -81,7 +84,7 @@ class CallSide:
                 verdict,
                 comment=comment,
                 at_us=to_us(at),
-                confirmed_by=confirmed_by,
+                confirmed=Confirmed(by=confirmed_by, typed_amount=typed_amount),
             )
             return _both(world, approval_id)
 

@@ -48,6 +48,7 @@ class Answered(Struct, frozen=True, kw_only=True):
     op_hash: str
     verdict: Literal["approve", "deny"]
     comment: str = ""
+    typed_amount: str = ""  # Where a desk wants the amount typed.
 
 
 class Resolved(Struct, frozen=True, kw_only=True):
@@ -108,6 +109,7 @@ async def approvals_answer(means: Means, asked: Answered, who: OperatorRecord | 
         comment=asked.comment,
         at=means.now(),
         confirmed_by="password",
+        typed_amount=asked.typed_amount,
     )
     return {"approval_id": request.approval_id, "state": request.state, "call": call_shown(call)}
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from ledger import answering, sweeping
 from ledger.admission import plan_admission
+from ledger.approvals import Confirmed
 from ledger.batch import plan
 from ledger.commands import (
     Admission,
@@ -54,6 +55,7 @@ PROJECTS: Final = ("shop", "lab")
 ROWS: Final = (CallRow, AttemptRow, ReservationRow, UsageRow, ApprovalRow, VerdictRow, TwinRow, RunRow)
 MODES: Final = ("simulated", "test", "live")
 START: Final = from_us(1_763_600_000 * SECOND)
+BY_PASSWORD: Final = Confirmed(by="password")  # As at the console and on the terminal.
 _LAWS: dict[PlainPolicy, Law] = {}
 
 
@@ -212,7 +214,9 @@ class Memory:
             return "refused"
         return self._rare(
             call_id,
-            lambda: answering.give(self.world, request, person, op_hash, verdict, comment="", at_us=at),
+            lambda: answering.give(
+                self.world, request, person, op_hash, verdict, comment="", at_us=at, confirmed=BY_PASSWORD
+            ),
         )
 
     def revoke(self, call_id: str, who: str, at: int) -> str:

@@ -236,7 +236,12 @@ async def test_m29_what_only_a_person_may_run_has_one_attempt(till: Till) -> Non
     assert admitted.approval is not None
     assert admitted.approval.expires_at == till.now + timedelta(days=7)
     await till.ledger.answer(
-        admitted.approval.approval_id, olga.operator_id, admitted.call.op_hash, "approve", at=till.now
+        admitted.approval.approval_id,
+        olga.operator_id,
+        admitted.call.op_hash,
+        "approve",
+        at=till.now,
+        confirmed_by="password",
     )
     claimed = await till.claim(admitted.call.call_id)
     settled = await till.settle(claimed, Outcome.NOT_SENT, identity=None)
@@ -250,7 +255,12 @@ async def test_m29_no_replay_of_what_only_a_person_may_run(till: Till) -> None:
     admitted = await till.admit(kind=Kind.HUMAN_ONLY, operation="refund")
     assert admitted.approval is not None
     await till.ledger.answer(
-        admitted.approval.approval_id, olga.operator_id, admitted.call.op_hash, "approve", at=till.now
+        admitted.approval.approval_id,
+        olga.operator_id,
+        admitted.call.op_hash,
+        "approve",
+        at=till.now,
+        confirmed_by="password",
     )
     claimed = await till.claim(admitted.call.call_id)
     await till.settle(claimed, Outcome.UNKNOWN, identity=None)

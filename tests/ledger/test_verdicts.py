@@ -5,6 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from ledger.answering import Unconfirmed
 from ledger.records import OperatorRecord, Role
 from policy.errors import ApprovalExpired, PolicyDenied, RecordChanged, RecordMissing
 from tests.ledger.till import ALLOW_ALL, ASK_ALL, ASK_RULE, Till, with_caps
@@ -316,3 +317,56 @@ async def test_a_looser_policy_since_lets_an_approved_call_run(till: Till) -> No
     await till.law(ALLOW_ALL)
     assert (await till.refused(admitted.call.call_id)).code == "not_queued"
     assert msgspec.json.decode(admitted.call.decision)["answer"] == "require_approval"
+
+
+CONFIRMING = """
+version: 1
+approvals:
+  - id: careful
+    who: [role:approver]
+    confirm: {passkey_above: "1.00 USD", type_amount_above: "2.00 USD", comment: always}
+rules:
+  - {id: asks, match: {kind: [spend]}, effect: require_approval, approval: careful}
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "lacks"),
+    [
+        ({"confirmed_by": "password", "typed_amount": "3.00 USD"}, "a reason"),
+        ({"comment": "fine", "confirmed_by": "password"}, "the amount typed, 3.00 USD"),
+        ({"comment": "fine", "confirmed_by": "password", "typed_amount": "3.00 EUR"}, "the amount typed"),
+        ({"comment": "fine", "typed_amount": "3.00 USD"}, "your password"),
+        ({"comment": "fine", "typed_amount": "3.00 USD", "confirmed_by": "link"}, "your password"),
+    ],
+)
+async def test_what_a_desk_wants_with_an_answer_is_wanted_at_every_door(
+    till: Till, given: dict[str, str], lacks: str
+) -> None:
+    """The console, the command line and whatever comes next share this one lock."""
+    _, ada, _ = await people(till)
+    await till.law(CONFIRMING)
+    admitted = await till.admit("3.00 USD")
+    assert admitted.approval is not None
+    approval, op_hash = admitted.approval.approval_id, admitted.call.op_hash
+    with pytest.raises(Unconfirmed, match=lacks):
+        await till.ledger.answer(approval, ada.operator_id, op_hash, "approve", at=till.now, **given)
+    assert await till.ledger.verdicts(admitted.call.call_id) == ()
+    whole = {"comment": "fine", "confirmed_by": "password", "typed_amount": "3.00 USD"}
+    _, call = await till.ledger.answer(approval, ada.operator_id, op_hash, "approve", at=till.now, **whole)
+    assert call.state == "queued"
+
+
+async def test_a_denial_needs_no_more_than_its_reason(till: Till) -> None:
+    """Saying no must stay easy: neither the amount nor a password stands in its way."""
+    _, ada, _ = await people(till)
+    await till.law(CONFIRMING)
+    admitted = await till.admit("3.00 USD")
+    assert admitted.approval is not None
+    approval, op_hash = admitted.approval.approval_id, admitted.call.op_hash
+    with pytest.raises(Unconfirmed, match="a reason"):
+        await till.ledger.answer(approval, ada.operator_id, op_hash, "deny", at=till.now)
+    _, call = await till.ledger.answer(
+        approval, ada.operator_id, op_hash, "deny", comment="too dear", at=till.now
+    )
+    assert call.state == "denied"

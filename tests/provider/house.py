@@ -270,7 +270,12 @@ class Desk:
         """Give one person's verdict."""
         people = {person.name: person for person in await self.house.ledger.operators()}
         return await self.house.ledger.answer(
-            request.approval_id, people[who].operator_id, request.op_hash, verdict, at=self.house.now()
+            request.approval_id,
+            people[who].operator_id,
+            request.op_hash,
+            verdict,
+            at=self.house.now(),
+            confirmed_by="password",
         )
 
     async def stored(self, result: CallResult) -> CallRecord:

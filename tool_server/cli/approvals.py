@@ -28,6 +28,9 @@ def register(parser: argparse.ArgumentParser) -> None:
         answer.add_argument("approval_id", metavar="APPROVAL")
         answer.add_argument("--op-hash", metavar="HASH", help="only if the request still has this hash")
         answer.add_argument("--comment", default="", metavar="TEXT", help="words the agent reads")
+        answer.add_argument(
+            "--amount", default="", metavar="AMOUNT", help="the amount, where a desk wants it typed"
+        )
         add_as(answer)
 
 
@@ -62,6 +65,7 @@ def _answer(args: argparse.Namespace) -> None:
         "op_hash": request["op_hash"],
         "verdict": args.what,
         "comment": args.comment,
+        "typed_amount": args.amount,
     }
     told = ask(args, "approvals.answer", params)
     if args.json:

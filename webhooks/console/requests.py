@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import msgspec
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect, Template
+from msgspec import structs
 
+from ledger.approvals import Confirmed, Wanted, read_asks, unconfirmed, wanted
 from ledger.records import ApprovalRecord, CallRecord, Role
 from policy.errors import CallRefused
 from policy.language import Kind, Mode
-from policy.model import Ask
-from policy.money import Money, dec_hook
 from webhooks.console.card import make_card
 from webhooks.console.frame import PageRequest, page
 from webhooks.console.sign_in import Form, is_password_of
@@ -86,6 +85,7 @@ class Requests:
                     comment=comment,
                     at=now,
                     confirmed_by=confirmed_by,
+                    typed_amount=data.get("typed_amount", ""),
                 )
         except UnconfirmedError as missing:
             return await self._show(request, approval_id, str(missing), status=403)
@@ -97,17 +97,18 @@ class Requests:
         self, request: PageRequest, call: CallRecord, approval: ApprovalRecord, data: dict[str, str]
     ) -> str | None:
         """Return how the person proved who they are, None where nothing asks. Raises UnconfirmedError."""
-        deny = data.get("verdict") == "deny"
         needs = needs_of(call, approval, fresh=request.auth.is_fresh(self._deps.now()))
-        if needs.comment == "always" or (needs.comment == "on_deny" and deny):
-            _need(bool(data.get("comment", "").strip()), "This desk wants a reason with the answer.")
-        if deny:
+        # Checked before the password, which is slow; the ledger checks all of it again.
+        lacks = unconfirmed(
+            structs.replace(needs, password=False),
+            Confirmed(typed_amount=data.get("typed_amount", "")),
+            data.get("verdict", ""),
+            data.get("comment", ""),
+        )
+        if lacks:
+            raise UnconfirmedError(f"{lacks[0].upper()}{lacks[1:]}.")
+        if data.get("verdict") == "deny":
             return None
-        if needs.type_amount:
-            _need(
-                data.get("typed_amount", "").strip() == needs.type_amount,
-                f"Type {needs.type_amount} to confirm.",
-            )
         if not needs.password:
             return None
         await self._check_password(request, data.get("password", ""))
@@ -130,32 +131,8 @@ def _need(held: bool, otherwise: str) -> None:  # noqa: FBT001 -- reads as a sen
         raise UnconfirmedError(otherwise)
 
 
-class Needs(msgspec.Struct, frozen=True):
-    """What an approval needs beside the button."""
-
-    password: bool
-    type_amount: str
-    comment: str
-
-
-def needs_of(call: CallRecord, approval: ApprovalRecord, *, fresh: bool) -> Needs:
-    """Return what an approval of this call needs: always a password where only people decide (M29)."""
-    asks = msgspec.json.decode(approval.asks, type=tuple[Ask, ...], dec_hook=dec_hook)
-    confirms = [ask.desk.confirm for ask in asks]
-    above = any(_above(call.amount, confirm.passkey_above) for confirm in confirms)
+def needs_of(call: CallRecord, approval: ApprovalRecord, *, fresh: bool) -> Wanted:
+    """Return what an approval of this call needs; live money also a password within this quarter hour."""
+    asked = wanted(read_asks(approval.asks), call.kind, call.amount)
     live_money = call.mode is Mode.LIVE and call.kind in {Kind.SPEND, Kind.PROVISION, Kind.EARN}
-    typed = any(_above(call.amount, confirm.type_amount_above) for confirm in confirms)
-    comments = {confirm.comment for confirm in confirms}
-    return Needs(
-        password=call.kind is Kind.HUMAN_ONLY or above or (live_money and not fresh),
-        type_amount=str(call.amount) if typed else "",
-        comment="always" if "always" in comments else "on_deny" if "on_deny" in comments else "",
-    )
-
-
-def _above(amount: Money | None, bounds: tuple[Money, ...]) -> bool:
-    """Say whether an amount is above the bound of its currency; where none names it, it counts as above."""
-    if amount is None or not bounds:
-        return False
-    own = [bound for bound in bounds if bound.currency == amount.currency]
-    return not own or amount > own[0]
+    return structs.replace(asked, password=asked.password or (live_money and not fresh))

@@ -226,7 +226,12 @@ class Tangle:
         if call.state is CallState.AWAITING_APPROVAL and call.approval_id is not None:
             request = await self.desk.ledger.approval(call.approval_id)
             await self.desk.ledger.answer(
-                request.approval_id, self.desk.owner, request.op_hash, "approve", at=self.clock.now()
+                request.approval_id,
+                self.desk.owner,
+                request.op_hash,
+                "approve",
+                at=self.clock.now(),
+                confirmed_by="password",
             )
         elif call.state is CallState.QUEUED:
             await attempt(self.parts, call, self.desk.house.registry.tools[call.tool])

@@ -81,8 +81,8 @@ class StripeDesk:
 
     async def call(self, tool: str, *, key: str | None = None, **arguments: Any) -> CallResult:
         """Call a tool as the agent does, under a new key where the tool needs one."""
-        loaded = self.house.registry.tools[tool]
-        if loaded.key_required:
+        loaded = self.house.registry.tools.get(tool)  # None: one of the core tools, which take no key.
+        if loaded is not None and loaded.key_required:
             self.keys += 1
             arguments["idempotency_key"] = key or f"key-{self.keys}"
         return await self.house.gate.call(self.agent, tool, json.dumps(arguments).encode(), CallMeta())

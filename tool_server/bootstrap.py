@@ -26,6 +26,7 @@ from policy import load as loading
 from policy.decide import decide, needs
 from policy.language import Kind, Mode, PluginEntry, Policy
 from policy.tools import TOOLS_FILE, ToolInfo, Tools
+from tool_server import tracing
 from tool_server.alerts import Alerts, Deliver, say
 from tool_server.attempt import AttemptParts
 from tool_server.books import Books
@@ -196,7 +197,9 @@ async def _wired(
     wiring: Wiring,
     new_id: Callable[[str], str],
 ) -> House:
-    books = Books(ledger, wiring.now)
+    # Somebody set up a tracer provider before: see tool_server.tracing.
+    has_spans = tracing.active()
+    books = (tracing.TracedBooks if has_spans else Books)(ledger, wiring.now)
     policy_file = PolicyFile(settings.policies, tools, ledger, wiring.now)
     policy = await policy_file.start()
     facts = _Facts(settings)
@@ -206,6 +209,7 @@ async def _wired(
         lambda entry, names: plugin_context(settings, wiring, new_id, entry, names),
         reserved=[tool.name for tool in core_tools],
     )
+    registry = tracing.traced(registry) if has_spans else registry
     facts.registry = registry
     accepted = await _accepted(ledger, registry, tools, accept_all=wiring.accept_all)
     providers = Providers(

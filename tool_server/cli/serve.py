@@ -54,13 +54,18 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM, then answer what is open."""
+    from tool_server import tracing
+
     settings = read_settings()
     _log(colours=sys.stderr.isatty())
+    last_spans = tracing.start(os.environ)
     try:
         choice = choose(args)
         asyncio.run(serve_house(settings, choice, json=args.json))
     except (ConfigurationError, PolicyError) as error:
         raise CommandError(str(error)) from None
+    finally:
+        last_spans()
     return EXIT_DONE
 
 

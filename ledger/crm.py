@@ -234,7 +234,13 @@ def judged_outreach(tx: Tx, world: World, review: ReviewRecord, at: datetime) ->
 
 
 def mark_sent(tx: Tx, world: World, draft_id: str, by: str, at: datetime) -> None:
-    """Note that a person sent an approved draft. Raises InvalidArguments for one that is not approved."""
+    """Note that a person sent an approved draft.
+
+    Raises InvalidArguments for one that is not approved, and PolicyDenied for who may only look.
+    """
+    person = need_operator(world, by)
+    if not person.active or person.role is Role.VIEWER:
+        raise PolicyDenied("an approver or an owner sends drafts")
     draft = one(tx, outreach, world.account_id, draft_id=draft_id)
     if draft is None:
         raise RecordMissing(f"there is no draft {draft_id!r}")
@@ -242,7 +248,6 @@ def mark_sent(tx: Tx, world: World, draft_id: str, by: str, at: datetime) -> Non
         raise InvalidArguments("only an approved draft is sent")
     if draft["sent_at_us"] is not None:
         return
-    person = need_operator(world, by)
     move(tx, outreach, world.account_id, {"draft_id": draft_id}, sent_at_us=to_us(at))
     actor = f"operator:{person.operator_id}"
     _log(world, "outreach", draft_id, 3, "sent", actor=actor, at=at)

@@ -16,10 +16,10 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from tests.journeys.conftest import Place
 from tool_server.cli.demo import hosted
 from tool_server.cli.demo_cast import CARD, Agent, Person, agent, person
 from tool_server.cli.demo_house import Furnished
+from tool_server.cli.demo_place import Place
 
 MARK: Final = "INJECT7"  # In every hostile text, so that it can be found wherever it turns up.
 HOSTILE: Final = (

@@ -14,7 +14,7 @@ from ledger import statements as sql
 from ledger.batch import HotJob, Machine, RareJob
 from ledger.engines.tx import Tx
 from ledger.flush import flush
-from ledger.load import Hot, open_world
+from ledger.load import Hot, glimpse, open_world
 from ledger.world import House, World
 from ledger.writer import Writer
 
@@ -53,8 +53,11 @@ class Readers(Protocol):
         """Run one function on one of them, at one instant of the ledger."""
         ...
 
-    async def glance(self, work: Callable[[Tx], T]) -> T:
-        """Run one function of two or three indexed reads, however that is cheapest."""
+    async def glance(self, work: Callable[[Tx], T], *, one: bool = False) -> T:
+        """Run one function of two or three indexed reads, however that is cheapest.
+
+        `one` where it makes a single statement, which is of one instant by itself.
+        """
         ...
 
     async def dispose(self) -> None:
@@ -76,6 +79,10 @@ class Core(Struct, frozen=True, kw_only=True):
     async def hot(self, command: Hot) -> Any:  # noqa: ANN401 -- as the driver, the job or the dialect has it
         """Run one hot command."""
         return await self.writer.submit(HotJob(self.account_id, command))
+
+    def hot_both(self, first: Hot, then: Hot) -> tuple[asyncio.Future[Any], asyncio.Future[Any]]:
+        """Run two hot commands one behind the other, as a rule in one transaction. Raises Busy for both."""
+        return self.writer.submit_both(HotJob(self.account_id, first), HotJob(self.account_id, then))
 
     async def rare(self, name: str, work: Callable[[Tx, World], T]) -> T:
         """Run one function on the writer, under the account's lock, and write what it planned."""
@@ -117,25 +124,25 @@ class Core(Struct, frozen=True, kw_only=True):
 
         return await self.read(run)
 
-    async def glance(self, work: Callable[[Tx, World], T | None]) -> T | None:
-        """Run one function of few indexed reads with a World that is never written.
+    async def glance(self, work: Callable[[World], T | None], *, live: bool) -> T | None:
+        """Run one function on a World of which nothing is loaded but who and what may; it is never written.
 
-        None where it says that this takes more than a glance, as it does while the house is to be read anew.
+        `live` where what other processes say of LIVE_SPEND matters (M6). None where the function says that
+        this takes more than a glance, as it does while the house is to be read anew.
         """
-        houses = self.machine.sources.houses
+        sources = self.machine.sources
 
         def run(tx: Tx) -> T | None:
-            state = tx.first(sql.ACCOUNT_STATE, account=self.account_id)
-            known = houses.get(self.account_id)
-            if state is None or known is None or known.version != state[0]:
-                return None
-            return work(tx, open_world(tx, self.account_id, self.machine.sources, lock=False))
+            world = glimpse(tx, self.account_id, sources, live=live)
+            return None if world is None else work(world)
 
-        return await self.readers.glance(run)
+        return await self.readers.glance(run, one=not live)
 
     async def house(self) -> House:
         """Return who and what may now: as remembered, where the account says that nothing changed since."""
-        found = await self.readers.glance(lambda tx: tx.first(sql.ACCOUNT_STATE, account=self.account_id))
+        found = await self.readers.glance(
+            lambda tx: tx.first(sql.HOUSE_VERSION, account=self.account_id), one=True
+        )
         known = self.machine.sources.houses.get(self.account_id)
         if found is not None and known is not None and known.version == found[0]:
             return known
@@ -143,7 +150,7 @@ class Core(Struct, frozen=True, kw_only=True):
 
     async def log_size(self) -> int:
         """Return how long the account's log is: it grows with everything that happens."""
-        found = await self.read(lambda tx: tx.first(sql.HEAD, account=self.account_id))
+        found = await self.readers.glance(lambda tx: tx.first(sql.HEAD, account=self.account_id), one=True)
         return 0 if found is None else int(found[0])
 
     async def wait_changes(self, since: int, timeout_s: float | None = None) -> int:

@@ -9,6 +9,7 @@ All methods are async and answer after their commit is durable. Instants are awa
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -43,7 +44,7 @@ from ledger.side_revenue import RevenueSide
 from ledger.times import to_us
 from ledger.world import World
 from ledger.writer import TaskWriter, ThreadWriter, Writer
-from policy.errors import ConfigurationError
+from policy.errors import CallRefused, ConfigurationError
 from policy.model import Call, Decision
 
 T = TypeVar("T")
@@ -94,6 +95,24 @@ class Ledger(CallSide, PeopleSide, HouseSide, ReadSide, AuditSide, RevenueSide, 
         answer: Claimed | NotClaimed = await self._core.hot(command)
         return answer
 
+    async def admit_and_claim(
+        self, admission: Admission, claim: Claim
+    ) -> tuple[Admitted, Claimed | NotClaimed | None]:
+        """Take steps 2 and 4 of a call that may run at once: one commit, each edge with its own entry.
+
+        Raises what `admit` raises. A claim that the ledger cannot take is None: the call waits for another.
+        """
+        first, then = self._core.hot_both(admission, claim)
+        claimed: Claimed | NotClaimed | None = None
+        try:
+            claimed = await asyncio.shield(then)
+        except CallRefused:
+            pass  # Nothing was admitted under this id: refused, or a replay of another call.
+        except Exception as lost:  # noqa: BLE001 -- whatever it was, what was admitted is to be told of
+            self._core.machine.failed("claim", lost)
+        admitted: Admitted = await asyncio.shield(first)
+        return admitted, claimed
+
     async def settle(self, command: Settlement) -> Settled:
         """Record how an attempt ended (step 6), or what a webhook or an operator has seen."""
         answer: Settled = await self._core.hot(command)
@@ -102,21 +121,22 @@ class Ledger(CallSide, PeopleSide, HouseSide, ReadSide, AuditSide, RevenueSide, 
     async def preview(self, call: Call, process: ProcessFacts, at: datetime) -> Decision:
         """Return what the policy would say now; nothing is done and nothing written."""
 
-        def judged(tx: Tx, world: World, *, glancing: bool) -> Decision | None:
+        def judged(tx: Tx | None, world: World) -> Decision | None:
             if world.law is None:
                 return NO_POLICY
             want = Wanted()
             want_facts(world, want, PREVIEWED, call, to_us(at), claims=False)
-            if glancing and want.anything():
+            if tx is not None:
+                load_facts(tx, world, want)
+            elif want.anything():
                 return None
-            load_facts(tx, world, want)
             facts = gather(world, call, world.needs(PREVIEWED, call), process, to_us(at), own=None)
             return world.judge.decide(world.law.policy, call, facts)
 
         # Most reads are decided by who asks and what the house allows, which takes no more than a glance.
-        decision = await self._core.glance(lambda tx, world: judged(tx, world, glancing=True))
+        decision = await self._core.glance(lambda world: judged(None, world), live=process.live_spend)
         if decision is None:
-            decision = await self._core.read_world(lambda tx, world: judged(tx, world, glancing=False))
+            decision = await self._core.read_world(judged)
         if decision is None:
             raise AssertionError("whoever does not glance decides")
         return decision

@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select
 from ledger import schema as s
 from ledger import schema_house as h
 from ledger import schema_log as g
+from ledger import statements as sql
 from ledger.audit.entry import Entry, read_entry
 from ledger.engines.tx import Tx
 from ledger.house_rows import run_record
@@ -84,13 +85,10 @@ class Timeline(Struct, frozen=True, kw_only=True):
 
 def call(tx: Tx, account: str, call_id: str) -> CallRecord:
     """Return one call. Raises RecordMissing."""
-    c = s.tool_calls.c
-    row = tx.connection.execute(
-        select(s.tool_calls).where(c.account_id == account, c.call_id == call_id)
-    ).first()
-    if row is None:
+    rows = tx.listed(sql.CALLS, (call_id,), account=account)
+    if not rows:
         raise RecordMissing(f"there is no call {call_id!r}")
-    return call_record(CallRow(*row))
+    return call_record(CallRow(*rows[0]))
 
 
 def calls(tx: Tx, account: str, wanted: CallFilter, after: str | None, limit: int) -> Page[CallRecord]:

@@ -64,6 +64,7 @@ ACCOUNT_STATE: Final = Statement(
         h.accounts.c.moved_to,
     ).where(h.accounts.c.account_id == ACCOUNT)
 )
+HOUSE_VERSION: Final = Statement(select(h.accounts.c.house_version).where(h.accounts.c.account_id == ACCOUNT))
 HEAD: Final = Statement(
     select(g.log_head.c.size, g.log_head.c.epoch, g.log_head.c.frontier).where(
         g.log_head.c.account_id == ACCOUNT
@@ -89,6 +90,20 @@ ACCEPTED: Final = Statement(
 )
 
 CALLS: Final = listed(s.tool_calls, "call_id")
+# Open calls in one state, oldest first, without those that are an enforcer's to claim.
+OURS: Final = Statement(
+    select(s.tool_calls.c.call_id)
+    .where(
+        s.tool_calls.c.account_id == ACCOUNT,
+        s.tool_calls.c.state == bindparam("state"),
+        s.tool_calls.c.settled_at_us.is_(None),
+        s.tool_calls.c.enforcer_id.is_(None),
+    )
+    # Not the column itself: to spare the sort, SQLite would walk through all calls there ever were.
+    .order_by(s.tool_calls.c.ordinal + literal_column("0"))
+    .limit(bindparam("most"))
+    .offset(bindparam("skipped"))  # Named, since SQLite's LIMIT brings one of its own otherwise.
+)
 RUNS: Final = listed(h.runs, "run_id")
 ATTEMPTS: Final = listed(s.attempts, "call_id")
 RESERVATIONS: Final = listed(s.reservations, "call_id")

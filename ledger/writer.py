@@ -42,6 +42,9 @@ class Writer(Protocol):
     async def submit(self, job: Job) -> Any:  # noqa: ANN401 -- as the driver, the job or the dialect has it
         """Run one job and return its answer, after it is durable. Raises Busy, or what the job raised."""
 
+    def submit_both(self, first: Job, then: Job) -> tuple[asyncio.Future[Any], asyncio.Future[Any]]:
+        """Queue two jobs side by side: as a rule they share one transaction. Raises Busy for both."""
+
     async def close(self) -> None:
         """Finish what is queued and stop."""
 
@@ -54,10 +57,10 @@ class _Queue:
         self.longest = longest
         self.closed = False
 
-    def put(self, job: Job) -> asyncio.Future[Any]:
+    def put(self, job: Job, *, with_room_for: int = 1) -> asyncio.Future[Any]:
         if self.closed:
             raise Unavailable("the ledger is shutting down; try again with the same key")
-        if len(self.waiting) >= self.longest:
+        if len(self.waiting) + with_room_for > self.longest:
             raise Busy(
                 f"{self.longest} commands are waiting already; try again in a moment with the same key"
             )
@@ -103,6 +106,13 @@ class ThreadWriter:
             future = self._queue.put(job)
             self._woken.notify()
         return await asyncio.shield(future)
+
+    def submit_both(self, first: Job, then: Job) -> tuple[asyncio.Future[Any], asyncio.Future[Any]]:
+        """Queue two jobs, one behind the other."""
+        with self._woken:
+            futures = self._queue.put(first, with_room_for=2), self._queue.put(then)
+            self._woken.notify()
+        return futures
 
     async def close(self) -> None:
         """Finish what is queued, tidy up, stop."""
@@ -166,6 +176,12 @@ class TaskWriter:
         future = self._queue.put(job)
         self._woken.set()
         return await asyncio.shield(future)
+
+    def submit_both(self, first: Job, then: Job) -> tuple[asyncio.Future[Any], asyncio.Future[Any]]:
+        """Queue two jobs, one behind the other."""
+        futures = self._queue.put(first, with_room_for=2), self._queue.put(then)
+        self._woken.set()
+        return futures
 
     async def close(self) -> None:
         """Finish what is queued and stop."""

@@ -24,6 +24,7 @@ from ledger.records import (
     ProofBy,
     ProofLevel,
     ProviderIdentity,
+    Query,
     RecordRef,
 )
 from plugins.registry import HOUSE_PROVIDER, LoadedTool
@@ -99,16 +100,24 @@ async def attempt(
     """
     await parts.providers.fresh(call.provider)
     begun_s = parts.monotonic()
-    lease_s = parts.send_window_s + loaded.tool.timeout_s
-    claimed = await parts.books.claim(_claim(parts, call, loaded, purpose, lease_s))
+    asked = claim_of(parts, call.call_id, loaded, references=_references(loaded, call), purpose=purpose)
+    claimed = await parts.books.claim(asked)
     if isinstance(claimed, NotClaimed):
         return claimed
-    guard = Guard(_send_by_s(parts, claimed, loaded, begun_s + lease_s), parts.monotonic)
+    return await carried_out(parts, claimed, loaded, begun_s=begun_s, purpose=purpose)
+
+
+async def carried_out(
+    parts: AttemptParts, claimed: Claimed, loaded: LoadedTool, *, begun_s: float, purpose: str = "execute"
+) -> Settled:
+    """Carry out what was claimed and settle it; `begun_s` is the monotonic clock from before the claim."""
+    end_s = begun_s + lease_s(parts, loaded)
+    guard = Guard(_send_by_s(parts, claimed, loaded, end_s), parts.monotonic)
     try:
-        report = await _carry_out(parts, claimed, loaded, purpose, guard, end_s=begun_s + lease_s)
+        report = await _carry_out(parts, claimed, loaded, purpose, guard, end_s=end_s)
     except BaseException as stop:
         # Cancelled or worse, in the middle: whoever asks later must not believe that nothing happened.
-        _log.warning("an attempt was stopped", call_id=call.call_id, by=type(stop).__name__)
+        _log.warning("an attempt was stopped", call_id=claimed.call.call_id, by=type(stop).__name__)
         await _settle(
             parts, _settlement(parts, claimed, loaded, _doubt("stopped", "the server stopped"), purpose)
         )
@@ -116,7 +125,20 @@ async def attempt(
     return await _settle(parts, _settlement(parts, claimed, loaded, report, purpose))
 
 
-def _claim(parts: AttemptParts, call: CallRecord, loaded: LoadedTool, purpose: str, lease_s: float) -> Claim:
+def lease_s(parts: AttemptParts, loaded: LoadedTool) -> float:
+    """Return how long a claim of this tool is good for: time to send, then time to hear the answer."""
+    return parts.send_window_s + loaded.tool.timeout_s
+
+
+def claim_of(
+    parts: AttemptParts,
+    call_id: str,
+    loaded: LoadedTool,
+    *,
+    references: tuple[Query, ...],
+    purpose: str = "execute",
+) -> Claim:
+    """Return what asks for the right to act; all that M5 lists is looked at again under the ledger's lock."""
     tool, at = loaded.tool, parts.now()
     binding = parts.providers.binding(tool.provider)
 
@@ -128,20 +150,20 @@ def _claim(parts: AttemptParts, call: CallRecord, loaded: LoadedTool, purpose: s
         return tool.kit in agent.kits
 
     return Claim(
-        call_id=call.call_id,
+        call_id=call_id,
         at=at,
         holder=parts.holder,
-        lease_s=lease_s,
+        lease_s=lease_s(parts, loaded),
         process=parts.providers.facts(live_spend=parts.live_spend),
         expect=expect,
-        references=_references(loaded, call),
+        references=references,
         purpose=purpose,
         tool_hash=loaded.info.definition_hash,
         allowed=allowed,
     )
 
 
-def _references(loaded: LoadedTool, call: CallRecord) -> tuple[Any, ...]:
+def _references(loaded: LoadedTool, call: CallRecord) -> tuple[Query, ...]:
     """Return the queries of stored arguments; arguments that no longer fit are found out by `expect`."""
     try:
         return loaded.tool.references(stored_args(loaded, call.args))

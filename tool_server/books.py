@@ -50,6 +50,12 @@ class Books:
         """Fence the right to execute (step 4)."""
         return await self.ledger.claim(command)
 
+    async def admit_and_claim(
+        self, admission: Admission, claim: Claim
+    ) -> tuple[Admitted, Claimed | NotClaimed | None]:
+        """Take steps 2 and 4 of a call that may run at once."""
+        return await self.ledger.admit_and_claim(admission, claim)
+
     async def settle(self, command: Settlement) -> Settled:
         """Record how an attempt ended (step 6)."""
         return await self.ledger.settle(command)

@@ -279,6 +279,7 @@ def _gate(
             providers=parts.providers,
             waiting=waiting,
             dispatch=dispatcher.offer,
+            begin=dispatcher.begin,
             now=parts.now,
             new_id=parts.new_id,
             live_spend=parts.live_spend,

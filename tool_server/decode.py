@@ -54,7 +54,7 @@ def into(arguments: Mapping[str, Any], wanted: type[S], *, also: Iterable[str] =
 
     Raises InvalidArguments naming the field, what was met and what is allowed.
     """
-    known = [field.encode_name for field in msgspec.structs.fields(wanted)]
+    known = wanted.__struct_encode_fields__  # Not `fields`, which evaluates annotations anew each time.
     for name in arguments:
         if name not in known:
             raise InvalidArguments(_unknown(name, [*known, *also]), field=name[:_SHOWN])

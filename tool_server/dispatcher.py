@@ -13,11 +13,11 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from ledger.commands import NotClaimed, Settled
+from ledger.commands import Admission, Admitted, Claim, Claimed, NotClaimed, Settled
 from ledger.records import CallRecord, CallState
-from plugins.registry import Registry
+from plugins.registry import LoadedTool, Registry
 from policy.errors import CallRefused
-from tool_server.attempt import AttemptBooks, AttemptParts, attempt
+from tool_server.attempt import AttemptBooks, AttemptParts, attempt, carried_out, claim_of
 from tool_server.loops import every, wait
 from tool_server.reconcile import Reconciler
 from tool_server.waiting import Waiting
@@ -35,9 +35,13 @@ HELD_AGAIN_S: Final = 2.0  # A call that could not be claimed for now is tried a
 _log = structlog.get_logger("bursar.dispatcher")
 
 
+Begun = tuple[Admitted, Claimed | NotClaimed | None]
+
+
 class DispatcherBooks(AttemptBooks, Protocol):
     """What the dispatcher asks of the ledger."""
 
+    async def admit_and_claim(self, admission: Admission, claim: Claim) -> Begun: ...  # noqa: D102 -- the Ledger tells
     async def runnable(self, limit: int) -> Sequence[str]: ...  # noqa: D102 -- ledger.ledger.Ledger tells
     async def unknowns(self, limit: int) -> Sequence[str]: ...  # noqa: D102 -- the Ledger tells
     async def find_call(self, call_id: str) -> CallRecord | None: ...  # noqa: D102 -- the Ledger tells
@@ -76,10 +80,30 @@ class Dispatcher:
 
     def offer(self, call: CallRecord) -> None:
         """Start a call that may run, unless it runs here already, is not ours to run, or the house stops."""
-        idle = self._stop.is_set() or not self._works
-        if idle or call.call_id in self._tasks or call.tool not in self._registry.tools:
+        if not self._at_work or call.call_id in self._tasks or call.tool not in self._registry.tools:
             return
-        self._start(call.call_id, self._execute(call))
+        if self._waiting.newest(call).state is CallState.QUEUED:
+            self._start(call.call_id, self._execute(call))
+
+    def begin(self, command: Admission) -> Awaitable[Admitted] | None:
+        """Have a call admitted and, where it may run, claimed in the same transaction and carried out.
+
+        None where nothing runs at once here: no room, a provider that was not measured just now, no work.
+        Whoever stops waiting for the answer stops nothing.
+        """
+        loaded = self._registry.tools.get(command.call.tool)
+        if not self._at_work or self._room.locked() or loaded is None:
+            return None
+        if loaded.tool.execute is None or not self._parts.providers.is_fresh(loaded.tool.provider):
+            return None
+        told: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
+        told.add_done_callback(_heard)
+        self._start(command.call_id, self._admit_and_execute(command, loaded, told))
+        return told
+
+    @property
+    def _at_work(self) -> bool:
+        return self._works and not self._stop.is_set()
 
     async def run(self, *, work: bool = True) -> None:
         """Do all that comes round until `drain`; without `work` only notice what other processes do."""
@@ -186,6 +210,30 @@ class Dispatcher:
         result = await attempt(self._parts, call, self._registry.tools[call.tool])
         await self._tell(call.call_id, result)
 
+    async def _admit_and_execute(
+        self, command: Admission, loaded: LoadedTool, told: asyncio.Future[Admitted]
+    ) -> None:
+        begun_s = self._parts.monotonic()
+        claim = claim_of(self._parts, command.call_id, loaded, references=command.references)
+        try:
+            admitted, claimed = await self._books.admit_and_claim(command, claim)
+        except BaseException as error:
+            if told.done():
+                return
+            if isinstance(error, Exception):
+                told.set_exception(error)
+                return
+            told.cancel()
+            raise
+        if not told.done():
+            told.set_result(admitted)
+        if isinstance(claimed, Claimed):
+            await self._tell(
+                command.call_id, await carried_out(self._parts, claimed, loaded, begun_s=begun_s)
+            )
+        elif claimed is not None and claimed.state is CallState.QUEUED:
+            self._not_before[command.call_id] = self._parts.monotonic() + self._held_again_s
+
     async def _learn(self, call: CallRecord) -> None:
         result = await self.reconciler.step(call)
         if result is not None:
@@ -199,3 +247,9 @@ class Dispatcher:
         if call.state is CallState.QUEUED:
             self._not_before[call_id] = self._parts.monotonic() + self._held_again_s
         self._waiting.notify(call)
+
+
+def _heard(told: asyncio.Future[Admitted]) -> None:
+    """Take note of a refusal: its caller may have hung up, and then nobody else would."""
+    if not told.cancelled():
+        told.exception()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -82,6 +82,8 @@ class GateParts(Struct, frozen=True, kw_only=True):
     providers: Providers
     waiting: Waiting
     dispatch: Callable[[CallRecord], None]  # Tell the dispatcher of a call that may run now.
+    # Have it admitted and begun at once, where that is possible; None where it is not.
+    begin: Callable[[Admission], Awaitable[Admitted] | None] = lambda _admission: None
     now: Callable[[], datetime]
     new_id: Callable[[str], str]
     live_spend: bool
@@ -218,7 +220,11 @@ class Gate:
     async def _admit(self, normal: Normal, local: Local | None = None) -> Admitted:
         # In a task of its own: a client that hangs up now leaves either an admitted call or none, and
         # knows its key.
-        return await asyncio.shield(asyncio.ensure_future(self.books.admit(self._admission(normal, local))))
+        admission = self._admission(normal, local)
+        begun = self.parts.begin(admission)
+        if begun is None:
+            begun = asyncio.ensure_future(self.books.admit(admission))
+        return await asyncio.shield(begun)
 
     def _admission(self, normal: Normal, local: Local | None) -> Admission:
         intent = normal.intent

@@ -7,7 +7,7 @@ latter. Only an unknown tool (-32602) and what the SDK itself refuses are JSON-R
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
 
 import structlog
@@ -17,6 +17,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, CallToolRequestParams, PaginatedRequestParams
 from msgspec import Struct
+from opentelemetry import trace
 
 from policy.errors import Busy, CallRefused, RateLimited, Unavailable, UnknownTool
 from tool_server.catalogue import listed_json
@@ -34,6 +35,8 @@ INSTRUCTIONS: Final = (
     "Tools that earn and spend money, under the owner's policy. Start with my_status. A call may answer "
     "pending_approval: nothing has run, a person decides; ask call_status later instead of calling again."
 )
+
+Middleware = Callable[[Any, Any], Awaitable[Any]]  # Of the SDK, which has no public name for it.
 
 _log = structlog.get_logger("bursar.mcp")
 
@@ -73,7 +76,7 @@ def build_server(face: Face) -> Server[Any]:
         result = await answer(face, inbound, params.name)
         return wire(result, strict_errors=inbound.principal.strict_errors)
 
-    return Server(
+    server: Server[Any] = Server(
         SERVER_NAME,
         version=face.version,
         title="Bursar",
@@ -86,6 +89,24 @@ def build_server(face: Face) -> Server[Any]:
         on_list_tools=cast("Any", list_tools),
         on_call_tool=cast("Any", call_tool),
     )
+    found = [watched_only(each) if is_tracing(each) else each for each in server.middleware]
+    server.middleware[:] = cast("Any", found)
+    return server
+
+
+def is_tracing(middleware: object) -> bool:
+    """Say whether a middleware of the SDK's makes spans; its class is not exported."""
+    return type(middleware).__name__ == "OpenTelemetryMiddleware"
+
+
+def watched_only(tracing: Middleware) -> Middleware:
+    """Make spans only where something was set up to see them; a span for nobody is a tenth of a read."""
+
+    async def traced(ctx: Any, call_next: Any) -> Any:  # noqa: ANN401 -- the SDK's own open types
+        unwatched = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+        return await (call_next(ctx) if unwatched else tracing(ctx, call_next))
+
+    return traced
 
 
 async def answer(face: Face, inbound: Inbound, tool: str) -> CallResult:

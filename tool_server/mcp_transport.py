@@ -50,6 +50,7 @@ _BAD_REQUEST: Final = 400
 _SDK_ANSWERS: Final = frozenset(
     {"initialize", "ping", "server/discover"}
 )  # Served without a handler of ours.
+_READ: Final = frozenset((b"host", b"origin", b"accept", b"content-type", b"last-event-id", b"traceparent"))
 _LONGEST_RUN: Final = 200  # Characters; a run id has about thirty.
 
 _log = structlog.get_logger("bursar.agents")
@@ -346,8 +347,11 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _for_sdk(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Leave out the length of the body as it came, and space around values, which RFC 9110 does not count."""
-    return [(name, value.strip(b" \t")) for name, value in headers if name != b"content-length"]
+    """Return what the SDK reads, without space around values, which RFC 9110 does not count.
+
+    The token stays here: nothing behind this line needs it. Nor does the body have its old length.
+    """
+    return [(name, value.strip(b" \t")) for name, value in headers if name in _READ or name[:4] == b"mcp-"]
 
 
 async def _send_json(send: Send, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:

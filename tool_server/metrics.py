@@ -38,6 +38,7 @@ class Metrics:
             ("listener", "reason"),
             registry=self.registry,
         )
+        self._known: dict[tuple[str, str], tuple[Histogram, Counter]] = {}
         self._open = Gauge("bursar_open_requests", "Requests being answered now", registry=self.registry)
 
     def now(self) -> float:
@@ -46,8 +47,11 @@ class Metrics:
 
     def answered(self, tool: str, status: str, *, since: float) -> None:
         """Count and time one answered tool call; `tool` is a name from the catalogue."""
-        self._seconds.labels(tool).observe(self._monotonic() - since)
-        self._calls.labels(tool, status).inc()
+        known = self._known.get((tool, status))
+        if known is None:  # Looking labels up takes longer than counting; there are few pairs.
+            known = self._known[tool, status] = self._seconds.labels(tool), self._calls.labels(tool, status)
+        known[0].observe(self._monotonic() - since)
+        known[1].inc()
 
     def refused(self, listener: str, reason: str) -> None:
         """Count one request that was refused before the gate."""

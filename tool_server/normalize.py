@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from msgspec import Struct, structs
-from msgspec.structs import fields
 
 from ledger.records import Query, Reader, RecordRef, RunRecord
 from plugins.registry import LoadedTool
@@ -25,7 +24,7 @@ from plugins.schema import (
     RUN_ARGUMENT,
     gate_arguments,
 )
-from plugins.tool import ApplyContext, Binding
+from plugins.tool import ApplyContext, Binding, Tool
 from policy.errors import InvalidArguments, KeyMissing, NotReady, ScopeMismatch
 from policy.model import Call, Effect, Kind
 from tool_server.decode import into, read_arguments
@@ -41,6 +40,7 @@ from tool_server.operation import (
 
 META_KEY: Final = "io.bursar/idempotency_key"
 META_RUN: Final = "io.bursar/run_id"
+_TAKEN: Final = {kind: tuple(gate_arguments(kind)) for kind in Kind}
 STANDING: Final = "standing"  # Stands for the standing run in a fingerprint: the next day's is another run.
 _KEY: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # Printable ASCII: two keys that look alike are alike.
 _TRACEPARENT: Final = re.compile(
@@ -56,13 +56,22 @@ class Intent(Struct, frozen=True, kw_only=True):
     args: Struct
     args_json: bytes
     run: RunRecord
-    standing: bool  # Whether the run is the project's standing one, because none was named.
-    fingerprint: str
+    named: str  # The run as the caller named it; STANDING where it did not.
     key: str | None
     reason: str
     requested_by: str = ""  # The operator who started or edited it; empty where the agent asked.
     traceparent: str
     queries: tuple[Query, ...]
+
+    @property
+    def standing(self) -> bool:
+        """Whether the run is the project's standing one, because none was named."""
+        return self.named == STANDING
+
+    @property
+    def fingerprint(self) -> str:
+        """What stands for this one intention (M24); worked out where it is asked for: reads never do."""
+        return fingerprint(self.loaded.tool.name, self.args_json, self.named)
 
 
 class Normal(Struct, frozen=True, kw_only=True):
@@ -75,8 +84,27 @@ class Normal(Struct, frozen=True, kw_only=True):
     effect: Effect
     call: Call
     provider_account: str
-    op_hash: str
     context: ApplyContext
+
+    @property
+    def op_hash(self) -> str:
+        """The hash an approver answers for; worked out where it is asked for, which reads never do."""
+        call = self.call
+        return op_hash(
+            Operation(
+                call_id=self.call_id,
+                tool=call.tool,
+                tool_hash=self.intent.loaded.info.definition_hash,
+                provider_account=self.provider_account,
+                effect=self.effect,
+                args=self.intent.args_json,
+                records=tuple(record.sha256 for record in self.records),
+                account=call.account,
+                project=call.project,
+                run=call.run,
+                agent=call.agent,
+            )
+        )
 
 
 class ScopeBooks(Protocol):
@@ -116,8 +144,7 @@ class Normalizer:
     ) -> Intent:
         """Decode the arguments and settle the scope. Raises InvalidArguments in one of its forms."""
         given = read_arguments(raw)
-        own = {field.encode_name for field in fields(loaded.tool.arguments)}
-        taken = [name for name in gate_arguments(loaded.tool.kind) if name not in own]
+        taken = taken_of(loaded.tool)
         args = into(
             {name: given[name] for name in given if name not in taken}, loaded.tool.arguments, also=taken
         )
@@ -132,8 +159,7 @@ class Normalizer:
             args=args,
             args_json=args_json,
             run=run,
-            standing=named == STANDING,
-            fingerprint=fingerprint(loaded.tool.name, args_json, named),
+            named=named,
             key=key,
             reason=reason,
             traceparent=_traceparent(meta.meta),
@@ -172,21 +198,6 @@ class Normalizer:
                 own=tool.kind is Kind.WITHDRAW and tool.own(intent.args, records, principal.agent),
             ),
             provider_account=account,
-            op_hash=op_hash(
-                Operation(
-                    call_id=call_id,
-                    tool=tool.name,
-                    tool_hash=loaded.info.definition_hash,
-                    provider_account=account,
-                    effect=effect,
-                    args=intent.args_json,
-                    records=tuple(record.sha256 for record in records),
-                    account=principal.account_id,
-                    project=principal.project,
-                    run=run.run_id,
-                    agent=principal.agent,
-                )
-            ),
             context=ApplyContext(
                 now=at,
                 call_id=call_id,
@@ -237,6 +248,12 @@ class Normalizer:
                 field=RUN_ARGUMENT,
             )
         return run, first
+
+
+def taken_of(tool: Tool[Any]) -> tuple[str, ...]:
+    """Return what the gate takes for itself of a call's arguments: what the tool does not claim."""
+    own = tool.arguments.__struct_encode_fields__  # Not `fields`, which evaluates annotations each time.
+    return tuple([name for name in _TAKEN[tool.kind] if name not in own])
 
 
 def reader_of(principal: Principal, run: RunRecord) -> Reader:

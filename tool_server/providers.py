@@ -71,10 +71,12 @@ class Providers:
 
     async def fresh(self, name: str) -> Readiness:
         """Return readiness measured at most `fresh_s` ago, asking the provider where it is older."""
+        return self._checked[name].readiness if self.is_fresh(name) else await self.check(name)
+
+    def is_fresh(self, name: str) -> bool:
+        """Say whether a provider was measured at most `fresh_s` ago."""
         found = self._checked.get(name)
-        if found is not None and self._monotonic() - found.at_s < self._fresh_s:
-            return found.readiness
-        return await self.check(name)
+        return found is not None and self._monotonic() - found.at_s < self._fresh_s
 
     async def check(self, name: str) -> Readiness:
         """Ask a provider now; callers that come meanwhile share the answer."""

@@ -25,7 +25,7 @@ class Waiting:
 
     def __init__(self, find: Find) -> None:
         self._find = find
-        self._waiters: dict[str, set[asyncio.Future[CallRecord]]] = {}
+        self._waiters: dict[str, set[asyncio.Future[CallRecord | None]]] = {}
         self._recent: OrderedDict[str, CallRecord] = OrderedDict()
         self._closed = False
 
@@ -52,9 +52,9 @@ class Waiting:
         """Return the call once it is `done`, or as it stands when `wait_s` is over or the house closes."""
         loop = asyncio.get_running_loop()
         end = loop.time() + wait_s
-        call = self._newest(call)
+        call = self.newest(call)
         while not done(call) and not self._closed and (left := end - loop.time()) > 0:
-            call = self._newest(await self._next(call, left))
+            call = self.newest(await self._next(call, left))
         return call
 
     def close(self) -> None:
@@ -62,24 +62,33 @@ class Waiting:
         self._closed = True
         for waiters in tuple(self._waiters.values()):
             for future in tuple(waiters):
-                future.cancel()
+                _let_go(future)
 
-    def _newest(self, call: CallRecord) -> CallRecord:
+    def newest(self, call: CallRecord) -> CallRecord:
         """Return what was last said of a call: two edges may pass before a waiter gets its turn."""
         recent = self._recent.get(call.call_id)
         return recent if recent is not None and recent.version > call.version else call
 
     async def _next(self, call: CallRecord, left_s: float) -> CallRecord:
-        future: asyncio.Future[CallRecord] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[CallRecord | None] = loop.create_future()
         waiters = self._waiters.setdefault(call.call_id, set())
         waiters.add(future)
+        # One timer and one future: half of what `asyncio.wait` takes, for every purchase.
+        timer = loop.call_later(left_s, _let_go, future)
         try:
-            await asyncio.wait((future,), timeout=left_s)
-            return future.result() if future.done() and not future.cancelled() else call
+            return await future or call
         finally:
+            timer.cancel()
             waiters.discard(future)
             if not waiters:
                 self._waiters.pop(call.call_id, None)
+
+
+def _let_go(future: asyncio.Future[CallRecord | None]) -> None:
+    """Let a waiter go on with what it has."""
+    if not future.done():
+        future.set_result(None)
 
 
 def settled(call: CallRecord) -> bool:

@@ -8,17 +8,19 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from msgspec import structs
 
-from ledger.commands import Claim, Claimed, NotClaimed, Settled, Settlement
+from ledger.commands import Admission, Claim, Claimed, NotClaimed, Settled, Settlement
 from ledger.records import CallRecord, CallState
 from plugins.conformance.checks import made_up_context
 from plugins.conformance.samples import a_call
 from plugins.registry import Registry, load
-from policy.errors import Unavailable
+from policy.errors import Busy, Unavailable
 from policy.language import PluginEntry
+from policy.model import Call, Effect, Kind, Mode
 from tool_server.attempt import AttemptParts
-from tool_server.dispatcher import Dispatcher
+from tool_server.dispatcher import Begun, Dispatcher
 from tool_server.providers import Providers
 from tool_server.reconcile import Reconciler
 from tool_server.waiting import Waiting, settled
@@ -37,6 +39,7 @@ class Books:
         self.refuse: Exception | None = None
         self.answer = NotClaimed(state=CallState.QUEUED, code="not_ready", message="")
         self.size = 1
+        self.turn = asyncio.Event()
 
     async def claim(self, command: Claim) -> Claimed | NotClaimed:
         """Never give the right to execute."""
@@ -44,6 +47,12 @@ class Books:
         if self.refuse is not None:
             raise self.refuse
         return self.answer
+
+    async def admit_and_claim(self, admission: Admission, claim: Claim) -> Begun:
+        """Refuse, once the test says so."""
+        del admission, claim
+        await self.turn.wait()
+        raise self.refuse or AssertionError("nothing is admitted here")
 
     async def settle(self, command: Settlement) -> Settled:
         """Nothing is executed, so nothing is settled."""
@@ -79,7 +88,7 @@ class Books:
 class Bench:
     """A dispatcher over such books, with a clock of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, knows: bool = False) -> None:
         self.registry: Registry = load(
             [PluginEntry("shop", "tests.provider.shop", SETTINGS)],
             lambda entry, names: made_up_context(entry, names, NOW),
@@ -89,7 +98,8 @@ class Bench:
         self.books = Books(self.call)
         self.clock = 100.0
         self.told: list[CallRecord] = []
-        providers = Providers({}, monotonic=self.now_s, now=lambda: NOW)
+        checked = {"shop": self.registry.providers["shop"]} if knows else {}
+        providers = self.providers = Providers(checked, monotonic=self.now_s, now=lambda: NOW)
         books: Any = self.books
         parts = AttemptParts(
             books=books,
@@ -245,3 +255,46 @@ async def test_a_process_that_serves_agents_only_still_hears_of_others_work() ->
     await bench.dispatcher.drain(1.0)
     await task
     assert bench.books.claims == []
+
+
+def an_admission(bench: Bench) -> Admission:
+    """Return a purchase on its way in."""
+    loaded = bench.registry.tools["shop_buy"]
+    effect = Effect(kind=Kind.SPEND, operation="pay", provider="shop", mode=Mode.SIMULATED, summary="Pay")
+    call = Call(
+        tool="shop_buy", effect=effect, account="acc", project="p", run="run_1", agent="scout", args={}
+    )
+    return Admission(
+        call_id="call_2",
+        at=NOW,
+        call=call,
+        agent_id="agt_1",
+        tool_hash=loaded.info.definition_hash,
+        provider_account="",
+        op_hash="",
+        fingerprint="",
+        args=b"{}",
+        process=bench.providers.facts(live_spend=False),
+    )
+
+
+@pytest.mark.parametrize("end", ["refused", "stopped", "nobody waits"])
+async def test_what_would_run_at_once_is_refused_like_anything_else(end: str) -> None:
+    """A full queue reaches whoever still waits, a stop reaches him too, and who hung up leaves no noise."""
+    bench = Bench(knows=True)
+    await bench.providers.check("shop")
+    task = asyncio.create_task(bench.dispatcher.run())
+    await asyncio.sleep(0)  # `run` has to begin.
+    begun = bench.dispatcher.begin(an_admission(bench))
+    assert isinstance(begun, asyncio.Future)
+    bench.books.refuse = Busy("full")
+    if end == "nobody waits":
+        begun.cancel()
+    if end == "stopped":
+        await bench.dispatcher.drain(0.0)
+    bench.books.turn.set()
+    await asyncio.wait((begun,), timeout=5)
+    assert begun.cancelled() if end != "refused" else isinstance(begun.exception(), Busy)
+    await bench.dispatcher.drain(1.0)
+    await asyncio.wait_for(task, 5)
+    assert bench.dispatcher.begin(an_admission(bench)) is None

@@ -188,7 +188,7 @@ async def desk_on(
         house = await bootstrap(settings, wiring=chosen, ledger=ledger)
         try:
             async with house.running(work=stage.work, drain_s=2.0), _connected(house, sim) as desk:
-                await _furnished(desk, settings)
+                await furnished(desk, settings)
                 yield desk
         finally:
             await house.close()
@@ -237,7 +237,14 @@ async def _connected(house: House, sim: Simulator) -> AsyncIterator[StripeDesk]:
         yield StripeDesk(house, sim, worker, web)
 
 
-async def _furnished(desk: StripeDesk, settings: Settings) -> None:
+def plugin_context(settings: Settings, *, api_base: str = BASE) -> PluginContext:
+    """Give the payments plugin's context for the keys of these settings."""
+    keys = {name: key for name in ("STRIPE_EARN_KEY", "STRIPE_SPEND_KEY") if (key := settings.secret(name))}
+    now = Wiring().now
+    return PluginContext(name="payments", settings={}, secrets=keys, now=now, new_id=str, api_base=api_base)
+
+
+async def furnished(desk: StripeDesk, settings: Settings, *, api_base: str = BASE) -> None:
     """Make people, a project, an agent, an offer, and a released lead with its deal."""
     ledger, now = desk.ledger, desk.house.now()
     owner = await ledger.add_operator(name="olga", role=Role.OWNER, by="system:init", at=now)
@@ -251,11 +258,7 @@ async def _furnished(desk: StripeDesk, settings: Settings) -> None:
         by=desk.owner,
         at=now,
     )
-    keys = {name: key for name in ("STRIPE_EARN_KEY", "STRIPE_SPEND_KEY") if (key := settings.secret(name))}
-    context = PluginContext(
-        name="payments", settings={}, secrets=keys, now=desk.house.now, new_id=str, api_base=BASE
-    )
-    api = StripeApi(read_keys(context), monotonic=lambda: 0.0)
+    api = StripeApi(read_keys(plugin_context(settings, api_base=api_base)), monotonic=lambda: 0.0)
     ensured = await ensure_offer(api, "snapshot", "Snapshot", Money(100, "USD"))
     await api.close()
     wanted = OfferSet(offer="snapshot", name="Snapshot", price=Money(100, "USD"), **structs.asdict(ensured))

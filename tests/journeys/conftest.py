@@ -46,12 +46,15 @@ class Front(Struct, frozen=True):
         """Return the ledger."""
         return self.house.ledger
 
-    async def call(self, agent: str, tool: str, arguments: dict[str, Any]) -> CallResult:
-        """Call a tool as an agent with every kit."""
-        who = Principal(
+    def who(self, agent: str) -> Principal:
+        """Return an agent with every kit."""
+        return Principal(
             account_id=self.ledger.account_id, project=PROJECT, agent_id=agent, agent=agent, kits=KITS
         )
-        return await self.house.gate.call(who, tool, json.dumps(arguments).encode(), CallMeta())
+
+    async def call(self, agent: str, tool: str, arguments: dict[str, Any]) -> CallResult:
+        """Call a tool as an agent with every kit."""
+        return await self.house.gate.call(self.who(agent), tool, json.dumps(arguments).encode(), CallMeta())
 
 
 @asynccontextmanager

@@ -6,12 +6,18 @@ import asyncio
 import time
 
 from ledger.records_revenue import DealStage
-from tests.journeys.conftest import Front
+from tests.journeys.conftest import Front, fronted
 from tool_server.cli.demo_cast import pay
+from tool_server.cli.demo_place import Place
 
 
-async def test_a_payment_whose_webhooks_are_dropped_is_found_by_the_reconciler(front: Front) -> None:
-    """Stripe gives up after some days; the order must not depend on its perseverance."""
+async def test_a_payment_whose_webhooks_are_dropped_is_found_by_the_reconciler(place: Place) -> None:
+    """Stripe gives up after some days; the order must not depend on its perseverance, on either engine."""
+    async with fronted(place, reconcile_s=0.5) as front:
+        await _lost_and_found(front)
+
+
+async def _lost_and_found(front: Front) -> None:
     await front.controls.fault("webhook_dropped", "*", count=1_000, for_ever=True)
     (deal,) = (await front.ledger.deals()).items
     made = await front.call(

@@ -31,24 +31,21 @@ def holds_of(world: World, call: Call, decision: Decision) -> list[tuple[Reading
 
     A reservation per cap that binds it, and what its rules' sums and counts see.
     """
-    if world.law is None:
-        return []
     held = [
         (world.cap_reading(binding), binding.amount)
         for binding in decision.reserves
         if binding.window.kind is not WindowKind.CALL
     ]
-    return held + booked_on(world.law.rule_meters, call, ("sum", "count"))
+    rules = () if world.law is None else world.law.rule_meters
+    return held + booked_on(rules, call, ("sum", "count"))
 
 
 def held_readings(world: World, row: CallRow) -> list[tuple[Reading, int]]:
-    """Return what a call holds as it was reserved, to be fixed as it is."""
-    out = []
-    for held in world.reservations[row.call_id].values():
-        if held.state == "held":
-            usage = world.usage[held.meter][held.window_start_us]
-            out.append((reading_of(usage), held.amount))
-    return out
+    """Return what a call holds as it was reserved a moment ago, to be fixed as it is."""
+    return [
+        (reading_of(world.usage[held.meter][held.window_start_us]), held.amount)
+        for held in world.reservations[row.call_id].values()
+    ]
 
 
 def reading_of(usage: UsageRow) -> Reading:
@@ -158,13 +155,12 @@ def usage_of(world: World, reading: Reading, at_us: int, own: CallRow | None) ->
     For a claim, of the floating holds only those admitted before it count (M12): first admitted, first
     served.
     """
-    if reading.window.kind is WindowKind.CALL or world.law is None:
-        return Usage()
+    timezone = "UTC" if world.law is None else world.law.policy.timezone
     posted = held = 0
     rows = world.usage.get(reading.meter)
     if rows is None:
         return Usage()
-    first = reading_start(reading.window, at_us, world.law.policy.timezone)
+    first = reading_start(reading.window, at_us, timezone)
     rolling = reading.window.kind is ROLLING
     for start, row in rows.items():
         if start == FLOATING:

@@ -78,8 +78,6 @@ def earned_of(world: World, need: EarnedNeed) -> int:
 
 
 def _usage(world: World, call: Call, needs: Needs, at_us: int, own: CallRow | None) -> dict[str, Usage]:
-    if world.law is None:
-        return {}
     waiting = world.waiting[call.agent] if needs.waiting and own is None else {}
     out = {}
     for need in needs.usage:
@@ -93,11 +91,9 @@ def _usage(world: World, call: Call, needs: Needs, at_us: int, own: CallRow | No
 def _readings(
     world: World, needs: tuple[SumNeed, ...] | tuple[CountNeed, ...], at_us: int, own: CallRow | None
 ) -> dict[str, int]:
-    if world.law is None:
-        return {}
-    out = {}
+    out, counted = {}, () if world.law is None else world.law.rule_meters
     for need in needs:
-        if template_of(need) in world.law.rule_meters:
+        if template_of(need) in counted:
             usage = usage_of(world, rule_reading(need), at_us, own)
             out[need.rule_id] = usage.posted + usage.held
     return out

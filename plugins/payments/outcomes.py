@@ -57,7 +57,8 @@ def report_of(error: stripe.StripeError) -> OutcomeReport:
         )
     if status == _CONFLICT:
         return _report(Outcome.UNKNOWN, code or "in_flight", "Stripe is still working on this very request")
-    if status in _REFUSED and error.json_body is not None:
+    # What names neither a type nor a code is no answer of Stripe's but of something on the way.
+    if status in _REFUSED and (_kind(error) or code):
         return _refused(error, status, code, stored=stored)
     return _report(Outcome.UNKNOWN, "provider_broke", f"Stripe answered {status}; it may have happened")
 

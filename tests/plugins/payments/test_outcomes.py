@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 import respx
 
@@ -27,20 +28,25 @@ def sim() -> Simulator:
     return Simulator(3)
 
 
+def api_of(sim: Simulator) -> StripeApi:
+    """Give the plugin's way to it."""
+    context = PluginContext(
+        name="payments",
+        settings={},
+        secrets={"STRIPE_EARN_KEY": Secret("STRIPE_EARN_KEY", sim.earn_key)},
+        now=lambda: None,  # type: ignore[arg-type,return-value]  # nothing here asks for the time
+        new_id=str,
+        api_base=BASE,
+    )
+    return StripeApi(read_keys(context), monotonic=lambda: 0.0)
+
+
 @pytest.fixture
 async def api(sim: Simulator) -> AsyncIterator[StripeApi]:
-    """Give the plugin's way to it."""
+    """Give the plugin's way to a simulator that answers."""
     with respx.mock(assert_all_called=False) as router:
         router.route(host="127.0.0.1").mock(side_effect=respx.handlers.ASGIHandler(sim.app()))
-        context = PluginContext(
-            name="payments",
-            settings={},
-            secrets={"STRIPE_EARN_KEY": Secret("STRIPE_EARN_KEY", sim.earn_key)},
-            now=lambda: None,  # type: ignore[arg-type,return-value]  # nothing here asks for the time
-            new_id=str,
-            api_base=BASE,
-        )
-        made = StripeApi(read_keys(context), monotonic=lambda: 0.0)
+        made = api_of(sim)
         yield made
         await made.close()
 
@@ -77,6 +83,53 @@ async def test_each_way_to_fail_has_one_meaning(
     report = await create(api)
     assert (report.outcome, report.code) == (outcome, code)
     assert len(sim.world.all("product")) == made
+
+
+def said(status: int, kind: str = "invalid_request_error", code: str = "", *, stored: bool = False) -> Any:  # noqa: ANN401  what respx takes
+    """Give an error as Stripe words one."""
+    head = {"idempotent-replayed": "true"} if stored else {}
+    error = {"type": kind, "message": "No.", **({"code": code} if code else {})}
+    return httpx.Response(status, json={"error": error}, headers=head)
+
+
+ANSWERS = {
+    "declined": (said(402, "card_error", "card_declined"), Outcome.FAILED, "declined"),
+    "declined before": (said(402, "card_error", "card_declined", stored=True), Outcome.FAILED, "declined"),
+    "not permitted": (said(403), Outcome.FAILED, "permission_refused"),
+    "not there": (said(404, code="resource_missing"), Outcome.FAILED, "resource_missing"),
+    "no funds, in v2's words": (said(400, "insufficient_funds"), Outcome.FAILED, "refused"),
+    "key in use": (said(409, "idempotency_error", "idempotency_key_in_use"), Outcome.UNKNOWN, ""),
+    "object locked": (said(429, code="lock_timeout"), Outcome.NOT_SENT, "provider_busy"),
+    "unavailable": (said(503, "api_error"), Outcome.UNKNOWN, "provider_broke"),
+    "no JSON, though 200": (httpx.Response(200, text="<html>"), Outcome.UNKNOWN, "provider_broke"),
+    "nothing, though 200": (httpx.Response(200), Outcome.UNKNOWN, "provider_broke"),
+    "no JSON of a 403": (httpx.Response(403, text="<html>"), Outcome.UNKNOWN, "provider_broke"),
+    "no connection": (httpx.ConnectError("x"), Outcome.NOT_SENT, "not_sent"),
+    "no connection in time": (httpx.ConnectTimeout("x"), Outcome.NOT_SENT, "not_sent"),
+    "no free connection": (httpx.PoolTimeout("x"), Outcome.NOT_SENT, "not_sent"),
+    "no answer in time": (httpx.ReadTimeout("x"), Outcome.UNKNOWN, "no_answer"),
+    "cut while answering": (httpx.ReadError("x"), Outcome.UNKNOWN, "no_answer"),
+    "cut while sending": (httpx.WriteError("x"), Outcome.UNKNOWN, "no_answer"),
+    "too slow to send": (httpx.WriteTimeout("x"), Outcome.UNKNOWN, "no_answer"),
+    "no HTTP": (httpx.RemoteProtocolError("x"), Outcome.UNKNOWN, "no_answer"),
+    "a bug of ours before": (TypeError("x"), Outcome.NOT_SENT, "not_sent"),
+    "a loop that is closed": (RuntimeError("Event loop is closed"), Outcome.UNKNOWN, "no_answer"),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_each_row_of_the_table_of_outcomes(sim: Simulator, name: str) -> None:
+    """M1, M2: what is no provable no keeps its hold, and what provably never left may be tried again."""
+    answer, outcome, code = ANSWERS[name]
+    with respx.mock(assert_all_called=False) as router:
+        given = {"return_value": answer} if isinstance(answer, httpx.Response) else {"side_effect": answer}
+        router.route(host="127.0.0.1").mock(**given)
+        api = api_of(sim)
+        report = await create(api)
+        await api.close()
+    assert report.outcome is outcome, report
+    assert report.code == code or (not code and report.outcome is Outcome.UNKNOWN)
+    assert report.stored_answer is (name == "declined before")
 
 
 @pytest.mark.parametrize("fault", ["lost_after_commit", "html_502", "reset"])

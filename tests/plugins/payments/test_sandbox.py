@@ -39,8 +39,9 @@ async def shown(desk: StripeDesk, call_id: str | None) -> Any:  # noqa: ANN401  
     assert evidence.found
     assert evidence.proof is not None
     assert evidence.proof.level == ("simulated" if simulated(desk) else "test")
-    assert evidence.data["metadata"]["bursar_call"] == call_id
-    return evidence.data
+    found: Any = evidence.data
+    assert found["metadata"]["bursar_call"] == call_id
+    return found
 
 
 async def test_a_checkout_is_made_once_and_closed(desk: StripeDesk) -> None:

@@ -76,6 +76,39 @@ async def test_a_lost_answer_then_a_retry_is_one_session(desk: StripeDesk) -> No
     assert len(effects(desk, "checkout_session")) == 1
 
 
+LOST = {
+    "stripe_create_payment_link": ("POST /v1/payment_links", "payment_link"),
+    "request_card_purchase": ("POST /v1/issuing/cards", "card"),
+    "pay_vendor": ("POST /v2/money_management/outbound_payments", "outbound_payment"),
+    "refund_payment": ("POST /v1/refunds", "refund"),
+}
+
+
+@pytest.mark.parametrize("tool", LOST)
+async def test_a_lost_answer_then_a_retry_is_one_effect_whatever_the_tool(
+    desk: StripeDesk, tool: str
+) -> None:
+    """M2, M24, M29: one object at the simulator, always; also where nothing may be sent a second time."""
+    path, kind = LOST[tool]
+    order = await desk.sold() if tool == "refund_payment" else None
+    buys = {"vendor": "a.example", "url": "https://a.example/", "category": "software", "purpose": "one"}
+    given: dict[str, dict[str, Any]] = {
+        "stripe_create_payment_link": {"deal_id": desk.deal_id, "offer": "snapshot"},
+        "request_card_purchase": {**buys, "amount": "5.00 USD"},
+        "pay_vendor": {"recipient": "acme", "invoice": "R", "purpose": "hosting", "amount": "5.00 USD"},
+        "refund_payment": {"order_id": order and order.order_id, "amount": "0.40 USD", "why": "it was late"},
+    }
+    desk.sim.faults.add(Fault("lost_after_commit", match=path))
+    lost = await desk.call(tool, key="once", **given[tool])
+    if lost.envelope.approval is not None:
+        await desk.approve(lost)
+    call = await desk.until(lost, CallState.SUCCEEDED)
+    again = await desk.call(tool, key="once", **given[tool])
+    assert again.envelope.replayed
+    assert again.envelope.call_id == call.call_id
+    assert len(effects(desk, kind)) == 1
+
+
 async def test_a_card_is_armed_authorized_once_and_captured(desk: StripeDesk) -> None:
     """M19, M20: armed is not bought; one payment within the approval, a second one is declined."""
     done = await _purchase(desk, "11.06 USD")

@@ -13,13 +13,14 @@ from tool_server.office import Means, Office, Verb
 from tool_server.office_calls import VERBS as CALLS
 from tool_server.office_ledger import VERBS as LEDGER
 from tool_server.office_people import VERBS as PEOPLE
+from tool_server.office_policy import VERBS as POLICY
 from tool_server.office_sales import VERBS as SALES
 from tool_server.policy_file import known_tools
 from tool_server.settings import Settings
 
 AGENTS_URL: Final = "http://127.0.0.1:8400/mcp"
 CONSOLE_URL: Final = "http://127.0.0.1:8401"
-VERBS: Final[Mapping[str, Verb]] = {**PEOPLE, **CALLS, **SALES, **LEDGER}
+VERBS: Final[Mapping[str, Verb]] = {**PEOPLE, **CALLS, **SALES, **LEDGER, **POLICY}
 # The rest must work also where a plugin does not load.
 _NEEDS_PLUGINS: Final = ("agent.add", "plugin.", "doctor")
 

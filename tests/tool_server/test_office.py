@@ -158,6 +158,20 @@ async def test_loosening_wants_an_owner_and_tightening_nobody(front: Front) -> N
     assert moved["posture"] == "no_spend"
 
 
+async def test_only_an_owner_puts_a_policy_in_force(front: Front) -> None:
+    """An approver is not enough, and a text that does not load changes nothing."""
+    before = await front.data("policy.active")
+    changed = before["text"] + "# a word for its reader\n"
+    asked = {"text": changed, "file": "policies.yaml"}
+    assert (await front.told("policy.activate", **asked)).sign_as == "owner"
+    assert (await front.told("policy.activate", ANTON, **asked)).refused
+    assert (await front.told("policy.activate", OLGA, text="version: 2", file="p.yaml")).refused
+    assert (await front.data("policy.active"))["sha256"] == before["sha256"]
+    became = await front.data("policy.activate", OLGA, **asked)
+    assert (became["state"], became["replaces"]) == ("active", before["sha256"])
+    assert (await front.data("policy.active"))["text"] == changed
+
+
 async def test_an_unknown_call_is_settled_by_an_owners_evidence(
     front: Front, small: Desk, shop: Shop
 ) -> None:

@@ -1,6 +1,6 @@
-"""`bursar policy`: check, test and explain a policies.yaml, and print the schema that editors follow.
+"""`bursar policy`: check, test, explain and activate a policies.yaml; print the schema that editors follow.
 
-Nothing here opens a ledger or imports a server, so each answers in a fraction of a second.
+But for `activate` nothing here opens a ledger or imports a server, so each answers in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tool_server.cli import policy_explain
+from tool_server.cli import policy_activate, policy_explain
 from tool_server.cli.command import EXIT_DONE, EXIT_NO, CommandError, print_json
 from tool_server.cli.policy_files import (
     add_policy,
@@ -45,6 +45,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_policy(test)
 
     policy_explain.register(commands.add_parser("explain", help="show a decision step by step"))
+    policy_activate.register(
+        commands.add_parser("activate", help="put a policy in force, with an owner's password")
+    )
     commands.add_parser("schema", help="print the JSON Schema of policies.yaml")
 
 
@@ -54,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         "check": _check,
         "test": _test,
         "explain": policy_explain.run,
+        "activate": policy_activate.run,
         "schema": _schema,
     }
     return actions[args.action](args)

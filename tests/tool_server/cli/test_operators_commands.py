@@ -257,6 +257,26 @@ def test_beside_a_running_server_its_holder_does_the_work(folder: Folder) -> Non
     assert not (folder.path / "bursar.db.sock").exists()
 
 
+def test_a_policy_is_put_in_force_by_an_owner_who_saw_what_changes(folder: Folder, here: Here) -> None:
+    """Cases first, then the differences, then the password; without one nothing changes."""
+    file, cases = folder.path / "policies.yaml", folder.path / "policies.cases.yaml"
+    try:
+        first = folder.run("policy", "activate", typed=(PASSWORD,))
+        assert (first.code, "is in force" in first.out) == (0, True), first
+        file.write_text(POLICY + "live_spend: {enabled: true, providers: [stripe]}\n")
+        cases.write_text("- {why: looking is dear, call: {tool: crm_find_leads}, expect: {effect: deny}}\n")
+        assert here(folder, "policy", "activate").code == 1
+        cases.unlink()
+        assert folder.run("policy", "activate").code == 3
+        seen = folder.run("policy", "activate", typed=(PASSWORD,))
+        assert (seen.code, "+live_spend: {enabled: true" in seen.out) == (0, True), seen
+        assert "in force already" in here(folder, "policy", "activate").out
+    finally:
+        cases.unlink(missing_ok=True)
+        file.write_text(POLICY)
+    assert folder.run("policy", "activate", typed=(PASSWORD,)).code == 0
+
+
 def test_tightening_asks_nobody_and_loosening_asks_an_owner(folder: Folder, here: Here) -> None:
     """Whoever sees trouble may stop; only an owner starts again, with a reason."""
     stopped = json.loads(here(folder, "posture", "no_spend", "--because", "trouble", "--json").out)

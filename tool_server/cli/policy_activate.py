@@ -1,0 +1,68 @@
+"""`bursar policy activate`: put a policy in force that loads, whose cases hold, and that an owner saw."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Iterable
+
+from tool_server.cli.command import EXIT_DONE, EXIT_NO, CommandError, print_json
+from tool_server.cli.policy_files import add_policy, cases_beside, policy_path, read_cases, read_policy
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add which file, and who signs."""
+    parser.add_argument("--as", dest="sign_as", metavar="OPERATOR", help="who signs, where several could")
+    add_policy(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show what changes, then ask an owner's password.
+
+    Exits with 1 where a case fails or nobody signed, with 3 where the file has mistakes.
+    """
+    # Imported here: the other policy commands open no ledger and answer in a fraction of a second.
+    from tool_server.cli.asking import ask
+
+    policy, path = _tried(args), policy_path(args)
+    before = ask(args, "policy.active")
+    if before is not None and before["sha256"] == policy:
+        print_json({"sha256": policy, "state": "active"}) if args.json else print(
+            f"{path.name} is in force already ({policy[:12]})"
+        )
+        return EXIT_DONE
+    text = path.read_text(encoding="utf-8")
+    if not args.json:
+        print("\n".join(_differences(before["text"] if before else "", text, path.name)))
+    became = ask(args, "policy.activate", {"text": text, "file": path.name})
+    if args.json:
+        print_json(became)
+    else:
+        print(f"{path.name} is in force for every admission and claim from now on ({became['sha256'][:12]})")
+    return EXIT_DONE
+
+
+def _tried(args: argparse.Namespace) -> str:
+    """Return the hash of a policy that loads and whose cases hold. Raises CommandError."""
+    from policy.cases import run_case
+
+    policy, tools = read_policy(args)
+    results = [
+        run_case(policy, case) for file in cases_beside(args) for case in read_cases(file, policy, tools)
+    ]
+    failed = [result.case.why for result in results if not result.passed]
+    if failed:
+        raise CommandError(
+            f"{len(failed)} of {len(results)} cases fail, the first: {failed[0]!r}; see `bursar policy test`",
+            exit_code=EXIT_NO,
+        )
+    return policy.sha256
+
+
+def _differences(before: str, after: str, name: str) -> Iterable[str]:
+    """Yield what changes, as a diff with a little context around each change."""
+    if not before:
+        yield f"no policy is in force yet; {name} would be the first"
+        return
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "in force", name, n=2, lineterm="")
+    yield from lines

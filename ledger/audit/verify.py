@@ -13,12 +13,13 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 
 from ledger.audit import merkle
 from ledger.audit.bad_row import BadRow
+from ledger.audit.citing import Cited, check_cited
 from ledger.audit.entries import EntryCheck
 from ledger.audit.house_kinds import EpochOpened, KeyRotated, SystemCited
 from ledger.audit.replay import Replay
@@ -35,14 +36,6 @@ class Anchor(Struct, frozen=True):
     size: int
     root: bytes
     kept: str
-
-
-class Cited(NamedTuple):
-    """What an account's log says of the system log."""
-
-    seq: int
-    size: int
-    root: str
 
 
 class Verified(Struct, frozen=True, kw_only=True):
@@ -196,6 +189,7 @@ class _LogCheck:
         self._nodes.end()
         self._compare_head()
         self._signatures.end()
+        check_cited(self._source, self._account, self._cited)
         if self._replay is not None:
             self._replay.compare(self._source)
 

@@ -1,6 +1,9 @@
 """Anchors, epochs, keys and erasures: what a log says of its own history, and what it cannot."""
 
+from base64 import b64encode
+
 from ledger.audit import house_kinds as house
+from ledger.audit import merkle
 from ledger.audit.append import Head
 from ledger.audit.checkpoint import origin_of, rotation_statement
 from ledger.audit.source import StoredCheckpoint, StoredPayload
@@ -193,11 +196,26 @@ def test_a_false_erasure_is_found() -> None:
         assert any(text in found(scribe) for text in ("says that it erased this payload", "another number"))
 
 
-def test_what_a_log_cites_of_the_system_log_is_reported() -> None:
+def test_what_a_log_cites_of_the_system_log_must_be_so() -> None:
     """M35: events without an account are in the system log, which each account's log holds to its roots."""
-    scribe = history()
-    seq = scribe.write(house.SystemCited(origin="bursar/ins_1/system", size=3, root="cm9vdA=="), ORIGIN)
-    assert verified(scribe).cited == ((seq, 3, "cm9vdA=="),)
+    system, scribe = Scribe("system"), history()
+    roots = []
+    for number in range(3):
+        system.write(house.ProcessStopped(), f"proc_{number}")
+        roots.append(b64encode(merkle.root(system.log.head.frontier)).decode())
+    cited = [(scribe.write(_cited(size, roots[size - 1]), ORIGIN), size, roots[size - 1]) for size in (3, 1)]
+    both = MemorySource(scribe.log, system.log)
+    told = verify_account(both, "acc_1", keys=[scribe.key.public])
+    assert (told.bad, told.cited) == (None, tuple(cited))
+    assert f"seq {cited[1][0]}: the system log has no 1 entries" in found(scribe)
+    system.log.entries[1] = system.log.entries[0]
+    assert f"seq {cited[0][0]}: the system log's root was another one" in str(
+        verify_account(both, "acc_1", keys=None).bad
+    )
+
+
+def _cited(size: int, root: str) -> house.SystemCited:
+    return house.SystemCited(origin="bursar/ins_1/system", size=size, root=root)
 
 
 def test_a_checkpoint_at_a_size_that_the_log_never_had_is_found() -> None:

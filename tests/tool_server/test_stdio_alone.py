@@ -4,6 +4,7 @@ import socket
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
@@ -51,7 +52,12 @@ async def test_without_a_server_it_is_the_whole_and_a_second_one_finds_it(copied
         tools = await alone.tools()
         bridged = near(await stack.enter_async_context(Client(stdio_client(server), mode="legacy")))
         assert await bridged.tools() == tools
-        wanted = {"item": "a", "vendor": "a.example", "amount": "2.00 USD", "idempotency_key": "alone-1"}
+        wanted: dict[str, Any] = {
+            "item": "a",
+            "vendor": "a.example",
+            "amount": "2.00 USD",
+            "idempotency_key": "alone-1",
+        }
         bought = await alone.call("shop_buy", **wanted)
         assert bought.status == "succeeded", bought.text
         again = await bridged.call("shop_buy", **wanted)

@@ -1,6 +1,6 @@
 """Kill -9 at every named point, on both engines: no second effect, no lost approval, a log that verifies.
 
-Default share 66 kills, with `--deep` 5,000; BURSAR_SEED names the histories, BURSAR_SHARE the kills of each
+Default share 60 kills, with `--deep` 5,000; BURSAR_SEED names the histories, BURSAR_SHARE the kills of each
 test. Broken twins: `episodes.BROKEN`.
 """
 
@@ -14,7 +14,7 @@ import pytest
 from tests.crash.episodes import BROKEN, OWN_CLUSTER, POINTS
 from tests.crash.warm import Warm
 
-DEFAULT: Final = {"sqlite": 30, "postgres": 30, "the server": 6}
+DEFAULT: Final = {"sqlite": 27, "postgres": 27, "the server": 6}
 DEEP: Final = {"sqlite": 2_300, "postgres": 2_300, "the server": 400}
 ON_ONE: Final = 100  # Kills on one database; then a new one is begun.
 TWIN_KILLS: Final = 40  # Kills within which each broken twin must be caught.

@@ -11,29 +11,30 @@ import os
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from msgspec import structs
 
 from ledger.records import CallRecord, CallState
 from tests.crash.killed_house import (
     BROKEN,
     FAULTS,
     LARGE,
-    QUICK,
     SMALL,
     STEPS,
     WITHIN_S,
     Life,
     buy,
-    place_of,
+    entered,
 )
 from tests.crash.warm import Warm
 from tests.provider.house import Desk, Shop, a_place, a_shop, opened
 
-FOUR: Final = ("admit.after", "claim.after", "send.during", "settle.before")
+FOUR: Final = ("admit_and_claim.after", "claim.after", "send.during", "settle.before")
 PAST_LEASE_S: Final = 1.3  # A lease here is 1.1 s.
 
 
@@ -90,14 +91,23 @@ def pg(
     server.drop(name)
 
 
-async def doomed(warm: Warm, shop: Shop, life: Life) -> int:
-    """Start a house and return its process once it has met its fault, or has come through one that it can."""
+@pytest.fixture
+def db(engine: str, request: pytest.FixtureRequest) -> str:
+    """Give the ledger of an engine; empty for the file."""
+    return str(request.getfixturevalue("pg")) if engine == "postgres" else ""
+
+
+async def doomed(warm: Warm, shop: Shop, life: Life) -> int | None:
+    """Start a house and return its process once it has met its fault; None where another was quicker."""
+    before = len(await asyncio.to_thread(shop.orders))
     told = {name: getattr(life, name) for name in life.__struct_fields__}
     process: int = warm.ask(do="house", life=told, log=f"{life.folder}/log")
     if life.step == "send.during" and life.fault != "lose":
-        await until_ordered(shop)
+        await until_ordered(shop, before)
         os.kill(process, signal.SIGKILL if life.fault == "kill" else signal.SIGSTOP)
     ended = await asyncio.to_thread(warm.ask, do="wait", process=process)
+    if life.fault != "lose" and ended["ended"] == 0:
+        return None
     wanted = {"kill": ("killed", signal.SIGKILL), "hang": ("stopped", signal.SIGSTOP), "lose": ("ended", 0)}
     how, what = wanted[life.fault]
     assert ended[how] == what, (ended, said(life))
@@ -109,10 +119,10 @@ def said(life: Life) -> str:
     return Path(life.folder, "log").read_text()[-3000:]
 
 
-async def until_ordered(shop: Shop) -> None:
-    """Wait until the shop has done something."""
+async def until_ordered(shop: Shop, before: int) -> None:
+    """Wait until the shop has done something more."""
     end = time.monotonic() + WITHIN_S
-    while not await asyncio.to_thread(shop.orders):
+    while len(await asyncio.to_thread(shop.orders)) <= before:
         assert time.monotonic() < end, "nothing was ever sent"
 
 
@@ -136,14 +146,17 @@ async def concluded(desk: Desk, life: Life) -> CallRecord:
     return await desk.until(again, CallState.SUCCEEDED, CallState.FAILED, within_s=WITHIN_S)
 
 
-async def agree(desk: Desk, shop: Shop, call: CallRecord) -> None:
+async def agree(desk: Desk, shop: Shop) -> None:
     """Hold the ledger against the shop's truth: one effect where it says so, none where it says that."""
-    orders = await asyncio.to_thread(shop.orders)
-    assert len(orders) == (call.state is CallState.SUCCEEDED), (call.state, call.code, orders)
-    spent = call.amount.minor_units if call.amount and orders else 0
+    effects = Counter(order["ref"] for order in await asyncio.to_thread(shop.orders))
+    calls = (await desk.house.ledger.calls()).items
+    for call in calls:
+        assert effects.pop(call.call_id, 0) == (call.state is CallState.SUCCEEDED), (call.state, call.code)
+    assert not effects, "the shop did what no call says"
+    spent = sum(call.actual.minor_units for call in calls if call.actual)
     caps = {cap.cap_id: cap for cap in await desk.house.ledger.caps(desk.house.now())}
     assert (caps["account-month"].posted, caps["account-month"].held) == (spent, 0)
-    assert len((await desk.house.ledger.calls()).items) == 1
+    assert len({call.idempotency_key for call in calls}) == len(calls), "one key, and two calls"
     verified = await desk.house.ledger.checked()
     assert verified.bad is None, str(verified.bad)
 
@@ -151,12 +164,13 @@ async def agree(desk: Desk, shop: Shop, call: CallRecord) -> None:
 async def alone(warm: Warm, shop: Shop, life: Life) -> None:
     """Let one house meet its fault; then, or once it goes on, everything must come to one end."""
     process = await doomed(warm, shop, life)
+    assert process, said(life)
     if life.fault == "hang":
         await asyncio.sleep(PAST_LEASE_S)  # The fault itself: it is stopped for longer than its lease.
         await woken(warm, process, life)
-    async with opened(await place_of(life), **QUICK) as desk:
+    async with entered(life) as desk:
         call = await concluded(desk, life)
-        await agree(desk, shop, call)
+        await agree(desk, shop)
         assert call.state is CallState.SUCCEEDED
 
 
@@ -174,10 +188,9 @@ def cases(shown: tuple[str, ...], engines: tuple[str, ...]) -> list[Any]:
 
 @pytest.mark.parametrize(("engine", "step", "fault"), cases(FOUR, ("sqlite", "postgres")))
 async def test_a_house_in_trouble_buys_once(
-    engine: str, step: str, fault: str, file: Path, shop: Shop, warm: Warm, request: pytest.FixtureRequest
+    step: str, fault: str, file: Path, db: str, shop: Shop, warm: Warm
 ) -> None:
     """M1, M3, M8, M24: whatever was lost, the same key ends with one purchase, posted once."""
-    db = request.getfixturevalue("pg") if engine == "postgres" else ""
     amount = LARGE if step.startswith("claim") else SMALL
     await alone(
         warm, shop, Life(folder=str(file), address=shop.address, db=db, step=step, fault=fault, amount=amount)
@@ -203,13 +216,17 @@ async def test_of_two_servers_the_other_takes_over(
 ) -> None:
     """M1, M3: nothing approved is lost with its server, and one that wakes up late sends nothing."""
     life = Life(folder=str(file), address=shop.address, db=pg, step=step, fault=fault, amount=LARGE)
-    async with opened(await place_of(life), **QUICK) as other:
+    async with entered(life) as other:
         process = await doomed(warm, shop, life)
+        if process is None:  # The other took the call first, as it may; not so often.
+            life = structs.replace(life, key="the-second-try")
+            process = await doomed(warm, shop, life)
+        assert process, said(life)
         call = await concluded(other, life)
         assert call.state is CallState.SUCCEEDED
         if fault == "hang":
             await woken(warm, process, life)
-        await agree(other, shop, call)
+        await agree(other, shop)
 
 
 async def test_a_house_that_changes_its_keys_is_caught(file: Path, shop: Shop, warm: Warm) -> None:
@@ -225,10 +242,11 @@ async def test_a_house_that_sends_however_late_is_caught(file: Path, pg: str, sh
         folder=str(file), address=shop.address, db=pg, tool="shop_buy_lookup",
         step="claim.after", fault="hang", twin=BROKEN[1],
     )  # fmt: skip
-    async with opened(await place_of(life), **QUICK) as other:
+    async with entered(life) as other:
         process = await doomed(warm, shop, life)
+        assert process, said(life)
         call = await concluded(other, life)
         assert (call.state, call.code) == (CallState.FAILED, "absent")
         await woken(warm, process, life)
         with pytest.raises(AssertionError, match="FAILED"):
-            await agree(other, shop, call)
+            await agree(other, shop)

@@ -51,6 +51,7 @@ class FaultySqlite:
     def __init__(self, database: Path) -> None:
         self.database = database
         self.left, self.way = -1, ""
+        self.always = ""  # Statements that hold this text fail each time.
         self.met: Counter[str] = Counter()
 
     def options(self) -> dict[str, Any]:
@@ -69,8 +70,11 @@ class FaultySqlite:
     async def close(self) -> None:
         """Nothing is held."""
 
-    def step(self, connection: sqlite3.Connection) -> None:
+    def step(self, connection: sqlite3.Connection, statement: str = "") -> None:
         """Count one statement, and fail where it is the one."""
+        if self.always and self.always in statement:
+            self.met[self.always] += 1
+            raise sqlite3.OperationalError("database or disk is full")
         self.left -= 1
         if self.left == 0:
             self.met[self.way] += 1
@@ -83,7 +87,7 @@ class FaultySqlite:
 def _failing(faulty: FaultySqlite) -> type[sqlite3.Connection]:
     class Cursor(sqlite3.Cursor):
         def execute(self, *given: Any) -> Cursor:  # noqa: ANN401 -- the driver's own arguments
-            faulty.step(self.connection)
+            faulty.step(self.connection, given[0])
             super().execute(*given)
             return self
 

@@ -4,6 +4,7 @@ What is told as refused may have happened or not; what is told as done has. The 
 told that it was done. BURSAR_SEED names the first schedule.
 """
 
+import asyncio
 import itertools
 import os
 import random
@@ -14,10 +15,12 @@ from typing import Final
 import pytest
 
 from ledger.commands import Claimed
+from ledger.engines.sqlite import CHECKPOINT_BYTES
 from ledger.ledger import open_ledger
+from ledger.writer import TIDY_EVERY
 from policy.errors import BursarError
 from tests.ledger.faulty import Faulty, FaultyPostgres, FaultySqlite
-from tests.ledger.till import ALLOW_ALL, JUDGE, NOON, Till, open_till, with_caps
+from tests.ledger.till import ALLOW_ALL, JUDGE, NOON, Till, make, open_till, with_caps
 
 SCHEDULES: Final = {"sqlite": 12, "postgres": 8}
 DEEP: Final = {"sqlite": 1_000, "postgres": 1_000}
@@ -88,7 +91,7 @@ async def lawful(ledger_url: str) -> str:
     return ledger_url
 
 
-async def made(url: str) -> Faulty:
+async def faults_of(url: str) -> Faulty:
     """Return the faults of a database."""
     if url.startswith("sqlite"):
         return FaultySqlite(Path(url.removeprefix("sqlite:///")))
@@ -98,7 +101,7 @@ async def made(url: str) -> Faulty:
 async def test_faults_of_the_database_never_let_more_out_than_was_claimed(lawful: str, deep: bool) -> None:  # noqa: FBT001 -- a fixture
     """M1, M24: a commit that failed admits nothing, and the same key goes on where it was."""
     engine = "sqlite" if lawful.startswith("sqlite") else "postgres"
-    first, faulty = int(os.environ.get("BURSAR_SEED", "0")), await made(lawful)
+    first, faulty = int(os.environ.get("BURSAR_SEED", "0")), await faults_of(lawful)
     share = int(os.environ.get("BURSAR_SHARE", (DEEP if deep else SCHEDULES)[engine]))
     for seed in range(first, first + share):
         try:
@@ -113,7 +116,7 @@ async def test_faults_of_the_database_never_let_more_out_than_was_claimed(lawful
 
 async def test_the_harness_sees_who_acts_on_a_refused_claim(lawful: str) -> None:
     """A broken twin: it sends although it was told that nothing was committed."""
-    faulty = await made(lawful)
+    faulty = await faults_of(lawful)
 
     async def play() -> None:
         for seed in range(max(SCHEDULES.values())):
@@ -122,3 +125,18 @@ async def test_the_harness_sees_who_acts_on_a_refused_claim(lawful: str) -> None
     with pytest.raises(AssertionError, match="without a committed claim"):
         await play()
     await faulty.close()
+
+
+async def test_a_disk_that_is_full_between_two_batches_does_not_end_the_writer(tmp_path: Path) -> None:
+    """The WAL is moved into the file beside the commands: what fails there is told, and nobody waits on."""
+    url, faulty, faults = f"sqlite:///{tmp_path / 'ledger.db'}", FaultySqlite(tmp_path / "ledger.db"), []
+    await make(url)
+    faulty.always = "wal_checkpoint"
+    till = await open_till(url, options=faulty.options(), failed=lambda what, _fault: faults.append(what))
+    await till.law(POLICY)
+    async with asyncio.timeout(60):
+        for number in range(TIDY_EVERY + 2):
+            await till.admit(args={"number": number, "words": "x" * (CHECKPOINT_BYTES // TIDY_EVERY)})
+        await till.ledger.close()
+    assert faults == ["tidy"] * faulty.met["wal_checkpoint"]
+    assert faults

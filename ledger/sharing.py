@@ -72,15 +72,17 @@ class Shared(Generic[T, A]):
         try:
             answers = await self._write([each.item for each in batch])
         except Exception as error:  # noqa: BLE001 -- each of them hears of it and answers for itself
-            if len(batch) == 1 or isinstance(error, BursarError):
-                for each in batch:
-                    if not each.answer.done():
-                        each.answer.set_exception(error)
-                return
-            # One that cannot be written takes nobody with it.
-            for each in batch:
-                await self._together([each])
+            await self._apart(batch, error)
             return
         for each, answer in zip(batch, answers, strict=True):
             if not each.answer.done():
                 each.answer.set_result(answer)
+
+    async def _apart(self, batch: Sequence[_Waiting[T, A]], error: Exception) -> None:
+        """Write one by one, so that what cannot be written takes nobody with it; alone, hear of the error."""
+        is_told = len(batch) == 1 or isinstance(error, BursarError)
+        for each in batch:
+            if not is_told:
+                await self._together([each])
+            elif not each.answer.done():
+                each.answer.set_exception(error)

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from ledger.meters import FLOATING
+from ledger.rows import UsageRow
 from ledger.world import World
 from policy.windows import bucket_s
 from tests.ledger.memory import START, Memory, Planners
@@ -176,14 +177,17 @@ class Adversary:
     def _run(self, name: str) -> None:
         if self.twin == TWINS[4]:
             self._looks_away()
-        if self.memory.claim(name, "execute", OURS, 600 * SECOND, self.at).startswith("claimed"):
-            if name not in self.asked:
-                self.ran.append(Ran(self.calls[name], self.at))
-                self.judge()
-            if self.twin == TWINS[0]:
-                for rows in self.world.usage.values():
-                    for start, row in rows.items():
-                        row.held = row.held if start == FLOATING else 0
+        said = self.memory.claim(name, "execute", OURS, 600 * SECOND, self.at)
+        if said.startswith("claimed") and name not in self.asked:
+            self.ran.append(Ran(self.calls[name], self.at))
+            self.judge()
+        if self.twin == TWINS[0]:
+            self._forgets()
+
+    def _forgets(self) -> None:
+        """Let what runs count for nothing; only what waits does."""
+        for rows in self.world.usage.values():
+            rows.update({start: _unheld(row) for start, row in rows.items() if start != FLOATING})
 
     def _looks_away(self) -> None:
         """Let a claim see nothing of what went before it: then only the admission decides."""
@@ -279,6 +283,11 @@ def _midnight_after(at: int) -> int:
     here = datetime.fromtimestamp(at / SECOND, UTC).astimezone(ZoneInfo(ZONE))
     begun = here.replace(hour=0, minute=0, second=0, microsecond=0)
     return int(begun.timestamp() + 86_400) * SECOND
+
+
+def _unheld(row: UsageRow) -> UsageRow:
+    row.held = 0
+    return row
 
 
 def _bent(policy: Threshold, twin: str) -> Threshold:

@@ -260,3 +260,28 @@ async def test_the_claim_asks_whether_all_is_as_it_was() -> None:
     stored = structs.replace(bench.call, tool_hash="other", state=CallState.QUEUED)
     assert (claim.expect(stored, ()) or ("", ""))[0] == "tool_changed"
     assert (claim.expect(bench.call, ()) or ("", ""))[0] == "record_changed"
+
+
+async def test_m3_a_lease_that_is_over_ends_the_wait() -> None:
+    """M3: whoever holds no lease any more must not hear an answer as if it did."""
+    bench = Bench()
+    real = bench.claim
+
+    async def slow(command: Claim) -> Claimed | NotClaimed:
+        bench.clock += command.lease_s
+        return await real(command)
+
+    async def hang(_args: object, _context: ExecuteContext) -> OutcomeReport:
+        await asyncio.Event().wait()
+        return DONE
+
+    bench.claim = slow  # type: ignore[method-assign]  # as a ledger that took long
+    settled = await bench.run(hang)
+    assert (settled.outcome, settled.code) == (Outcome.UNKNOWN, "no_answer")
+
+
+async def test_a_tool_without_work_is_a_broken_one() -> None:
+    """The registry refuses it; should one get through, nobody takes its silence for a success."""
+    nothing: Any = None
+    settled = await Bench().run(nothing)
+    assert (settled.outcome, settled.code) == (Outcome.UNKNOWN, "tool_broke")

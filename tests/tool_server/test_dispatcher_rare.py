@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from ledger.commands import Admission, Claim, Claimed, NotClaimed, Settled, Settlement
+from ledger.commands import Admission, Admitted, Claim, Claimed, NotClaimed, Settled, Settlement
 from ledger.records import CallRecord, CallState
 from plugins.conformance.checks import made_up_context
 from plugins.conformance.samples import a_call
@@ -52,7 +52,9 @@ class Books:
         """Refuse, once the test says so."""
         del admission, claim
         await self.turn.wait()
-        raise self.refuse or AssertionError("nothing is admitted here")
+        if self.refuse is not None or self.call is None:
+            raise self.refuse or AssertionError("nothing is admitted here")
+        return Admitted(call=self.call, decision=None), None
 
     async def settle(self, command: Settlement) -> Settled:
         """Nothing is executed, so nothing is settled."""
@@ -278,7 +280,7 @@ def an_admission(bench: Bench) -> Admission:
     )
 
 
-@pytest.mark.parametrize("end", ["refused", "stopped", "nobody waits"])
+@pytest.mark.parametrize("end", ["refused", "stopped", "nobody waits", "admitted to nobody"])
 async def test_what_would_run_at_once_is_refused_like_anything_else(end: str) -> None:
     """A full queue reaches whoever still waits, a stop reaches him too, and who hung up leaves no noise."""
     bench = Bench(knows=True)
@@ -287,8 +289,8 @@ async def test_what_would_run_at_once_is_refused_like_anything_else(end: str) ->
     await asyncio.sleep(0)  # `run` has to begin.
     begun = bench.dispatcher.begin(an_admission(bench))
     assert isinstance(begun, asyncio.Future)
-    bench.books.refuse = Busy("full")
-    if end == "nobody waits":
+    bench.books.refuse = None if end == "admitted to nobody" else Busy("full")
+    if "nobody" in end:
         begun.cancel()
     if end == "stopped":
         await bench.dispatcher.drain(0.0)
@@ -298,3 +300,38 @@ async def test_what_would_run_at_once_is_refused_like_anything_else(end: str) ->
     await bench.dispatcher.drain(1.0)
     await asyncio.wait_for(task, 5)
     assert bench.dispatcher.begin(an_admission(bench)) is None
+
+
+async def test_a_call_that_moved_on_is_not_started_again() -> None:
+    """Whoever offers it may hold an old record: it was carried out in the meantime."""
+    bench = Bench()
+    task = asyncio.create_task(bench.dispatcher.run())
+    await asyncio.sleep(0)  # `run` has to begin.
+    bench.books.ids = ()
+    bench.waiting.notify(
+        structs.replace(bench.call, state=CallState.SUCCEEDED, version=bench.call.version + 1)
+    )
+    bench.dispatcher.offer(bench.call)
+    assert bench.dispatcher.running == 0
+    await bench.dispatcher.drain(1.0)
+    await asyncio.wait_for(task, 5)
+
+
+async def test_an_unknown_that_is_being_looked_at_is_not_started_twice() -> None:
+    """A look may take longer than the pause to the next one."""
+    bench = Bench()
+    bench.books.call = structs.replace(bench.call, state=CallState.UNKNOWN)
+    release, looked = asyncio.Event(), []
+
+    async def slow(call: CallRecord) -> None:
+        looked.append(call)
+        await release.wait()
+
+    reconciler: Any = bench.dispatcher.reconciler
+    reconciler.due, reconciler.step = lambda calls: calls, slow
+    task = asyncio.create_task(bench.dispatcher.run())
+    await asyncio.sleep(1.2)  # Two looks, a second apart.
+    release.set()
+    await bench.dispatcher.drain(1.0)
+    await asyncio.wait_for(task, 5)
+    assert len(looked) == 1

@@ -98,9 +98,11 @@ def writing_engine(database: Path, connect: Callable[..., Any] | None = None) ->
         # A deferred BEGIN would read first and fail when it then wants to write. Straight to the driver: what
         # SQLAlchemy does around a statement costs more than beginning.
         raw = connection.connection.dbapi_connection
-        if raw is None:
-            raise RuntimeError("the connection was closed before its transaction")
-        raw.cursor().execute("BEGIN IMMEDIATE")
+        try:
+            raw.cursor().execute("BEGIN IMMEDIATE")  # type: ignore[union-attr]  # None is caught as well.
+        except (AttributeError, sqlite3.ProgrammingError):
+            # Closed under us: SQLAlchemy meets the same and notes that this connection is none any more.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", begin)

@@ -143,7 +143,7 @@ async def _hold(url: str, stopped: Any) -> None:  # noqa: ANN401 -- as above
     office = Office(means, {**VERBS, **own})
     async with till.ledger, listening(Path(url.removeprefix("sqlite:///")), office.handle):
         while not stopped.is_set():  # noqa: ASYNC110 -- another process sets it
-            await asyncio.sleep(PATIENCE_S)
+            await asyncio.sleep(PATIENCE_S)  # Told from outside; no event of this loop says so.
 
 
 async def till_of(url: str) -> Till:
@@ -186,7 +186,7 @@ async def _ask(database: Path, what: str, asked: Struct) -> Told:
         waited += PATIENCE_S
         if waited > STARTING_S:
             raise AssertionError("nobody listens on the ledger's socket")
-        await asyncio.sleep(PATIENCE_S)
+        await asyncio.sleep(PATIENCE_S)  # Its writer is another process, which may not listen yet.
 
 
 def operate_through_socket(url: str, steps: int) -> None:

@@ -149,7 +149,7 @@ async def test_many_authorizations_at_once_are_answered_in_time_and_never_beyond
     desk: StripeDesk,
     deep: bool,  # noqa: FBT001 -- pytest's fixture
 ) -> None:
-    """All within two seconds, none approved beyond its purchase."""
+    """All within two seconds, none approved beyond its purchase, none under `no_spend`."""
     cards = [(await armed(desk, "5.00 USD", f"v{n}.example")).instrument_ref for n in range(8)]
     count = 1_000 if deep else 160
     bodies = [
@@ -175,4 +175,8 @@ async def test_many_authorizations_at_once_are_answered_in_time_and_never_beyond
     assert any(approved for _, approved, _ in answers)
     for purchase in (await desk.ledger.purchases(limit=100)).items:
         assert purchase.authorized <= purchase.approved
-    assert desk.ledger.account_id == ACCOUNT
+    now = desk.house.now()
+    await desk.ledger.set_posture("account", ACCOUNT, Posture.NO_SPEND, because="stop", by=desk.owner, at=now)
+    late = [request(desk, cards[n % 8], event=f"evt_s{n}", amount=0) for n in range(count // 8)]
+    stopped = await asyncio.gather(*(one(body) for body in late))
+    assert not any(approved for _, approved, _ in stopped)

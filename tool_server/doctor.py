@@ -89,7 +89,8 @@ def _policy(settings: Settings) -> Iterator[Finding]:
     except PolicyError as error:
         first = str(error.mistakes[0]).splitlines()[0]
         do = f"run: bursar policy check {settings.policies}"
-        yield Finding("policy", "bad", f"{len(error.mistakes)} mistakes, the first: {first}", do)
+        more = f", and {len(error.mistakes) - 1} more" if len(error.mistakes) > 1 else ""
+        yield Finding("policy", "bad", first + more, do)
         return
     except ConfigurationError as error:
         yield Finding("policy", "bad", str(error), "run: bursar init")

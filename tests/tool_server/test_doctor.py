@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 from msgspec import structs
 
 from ledger.audit.keys import generate
 from ledger.records import Role
 from policy.model import Posture
 from tests.provider.house import Desk, Shop
+from tool_server.cli.main import main
 from tool_server.doctor import Finding, of_files, of_house
 from tool_server.office import Means
 from tool_server.passwords import hashed
@@ -105,3 +107,17 @@ async def test_everything_that_keeps_a_house_from_working_is_named(small: Desk, 
         "unknown calls",
         "posture",
     }
+
+
+def test_a_bad_set_up_is_a_list_and_not_the_first_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever sets a house up wants all that is wrong at once, a policy that does not load included."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policies.yaml").write_text("version: 1\nrulez: []\n")
+    monkeypatch.setenv("STRIPE_WEBHOOK_SECRETS", "whsec_untagged")
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    bad = [line.split(":")[0].removeprefix("BAD").strip() for line in said if line.startswith("BAD")]
+    assert {"policy", "webhooks", "ledger", "signing key", "house"} <= set(bad)
+    assert any("policies.yaml:" in line for line in said)

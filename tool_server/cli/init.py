@@ -55,10 +55,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(made)
         return EXIT_DONE
+    until = str(made["expires_at"])[:16]
     print(f"The house stands: ledger {settings.db}, keys {settings.keys}, policy {settings.policies}.")
-    print(
-        f"Serve it with `bursar serve`; {args.owner} (owner) signs in once, until {made['expires_at']}, at:\n"
-    )
+    print(f"Serve it with `bursar serve`; {args.owner} (owner) signs in once, until {until} UTC, at:\n")
     print(f"  {made['link']}\n\nThen: bursar agent add NAME --project {args.project} --kit sell")
     return EXIT_DONE
 

@@ -27,6 +27,7 @@ SETTLE_DELAY_S: Final = 5.0
 PLAIN: Final = 2  # Every second intention goes to a provider call without an idempotency key.
 DECLINED: Final = 7  # Every seventh is refused there.
 APPROVED: Final = 3  # Every third needs a person.
+TOGETHER: Final = 4  # Every fourth is admitted and claimed in one commit, where nobody is asked.
 LOSES: Final = 5  # Every fifth answer is lost on its way.
 
 
@@ -89,8 +90,14 @@ class Shop:
             replay_lifetime_s=0 if intention % PLAIN else 86_400,
             run_by_s=86_400,
         )
-        admitted = await self.ledger.admit(admission)
+        claimed = None
+        if intention % TOGETHER == 1:
+            admitted, claimed = await self.ledger.admit_and_claim(admission, self.till.claiming(call_id))
+        else:
+            admitted = await self.ledger.admit(admission)
         self.say(f"admitted {intention} {admitted.call.call_id} {admitted.call.state}")
+        if isinstance(claimed, Claimed):
+            await self.end(claimed, self.send(admitted.call))
         request = admitted.approval
         if request is not None and admitted.call.state == "awaiting_approval":
             if self.plan.twin == "says yes before it is stored":

@@ -2,11 +2,11 @@
 
 import pytest
 
-from ledger import edges
+from ledger import answering, edges
 from ledger.commands import NotClaimed, Settlement
 from ledger.judge import MOST_POLICIES, PolicyBook
 from ledger.meters import scope_key
-from ledger.records import Outcome, Role
+from ledger.records import Outcome, Proof, ProofBy, ProofLevel, Role
 from ledger.records_revenue import OfferByName
 from policy.compiled import SCOPE_KEYS
 from policy.errors import RecordMissing
@@ -173,3 +173,25 @@ async def test_a_replay_waits_for_its_provider(till: Till) -> None:
     found = await till.ledger.claim(till.claiming(claimed.call.call_id, purpose="replay", process=tired))
     assert isinstance(found, NotClaimed)
     assert found.code == "not_ready"
+
+
+async def test_an_enforcers_word_is_logged_as_its_own(till: Till) -> None:
+    """Who said that money moved is part of what a stranger checks."""
+    await till.law(ALLOW_ALL)
+    made = await till.ledger.add_enforcer(
+        name="outside", project="shop", token_sha256="token-enf", by="opr", at=till.now
+    )
+    claimed = await till.claim((await till.admit(enforcer_id=made.enforcer_id)).call.call_id)
+    proof = Proof(ProofLevel.SIMULATED, ProofBy.ENFORCER, "stripe")
+    await till.settle(claimed, Outcome.SUCCEEDED, proof=proof)
+    entries = (await till.ledger.timeline(claimed.call.call_id)).entries
+    assert entries[-1].actor == f"enforcer:{made.enforcer_id}"
+
+
+def test_a_request_that_is_none_is_answered_by_nobody() -> None:
+    """Also where the facade's own look has passed: two forms at once."""
+    memory = one_in_memory()
+    memory.operator("ann", "owner")
+    ann = memory.world.house.operators["ann"]
+    with pytest.raises(RecordMissing, match="apr_nobody"):
+        answering.give(memory.world, "apr_nobody", ann, "op", "approve", comment="", at_us=1)

@@ -92,7 +92,8 @@ def run_proof(tx: Tx, account: str, run_id: str, *, payloads: bool = True) -> Ru
         size=signed.size,
         earned=story.earned,
         spent=story.spent,
-        parts=story.parts,
+        # What people are shown beside the log is not proved, so a file for strangers leaves it out.
+        parts=[msgspec.structs.replace(part, more={}) for part in story.parts],
         receipts=[receipt(source, account, seq, signed, payloads=payloads) for seq in entries],
     )
 

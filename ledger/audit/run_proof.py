@@ -6,8 +6,9 @@
 
 Each part is one record of the run's story: payment event, order, revenue, deal, lead, calls, approvals,
 purchases, reviews, artifacts. `row` is what the log tells of it, and must be what the entries add up to;
-`more` is for people and proved by nothing but the payloads in the receipts. What the file cannot show is that
-nothing else was said since: for that there is the whole log.
+`more` is what pages show beside it, and empty in a file, since no entry proves it; `earned` must be the sum
+of the revenue. `spent` is the ledger's word. What the file cannot show is that nothing else was said since:
+for that there is the whole log.
 """
 
 from __future__ import annotations
@@ -112,15 +113,24 @@ def _part(part: Part, proven: dict[int, Proven], origin: str) -> None:
     if not part.entries:
         raise RunProofRefused(f"{part.kind} {part.id}: no entry of {origin} speaks of it")
     entries = [proven[seq].entry for seq in sorted(part.entries)]
-    strange = [entry.seq for entry in entries if entry.subject_id != part.id]
+    strange = [
+        entry.seq for entry in entries if entry.subject_id != part.id or part.kind not in _kinds(entry)
+    ]
     if strange:
         raise RunProofRefused(f"{part.kind} {part.id}: entry {strange[0]} speaks of something else")
+    if part.more:
+        raise RunProofRefused(f"{part.kind} {part.id}: it says {min(part.more)}, which nothing proves")
     said = told_by(part.kind, part.id, entries)
     for name, value in part.row.items():
         if name not in said:
             raise RunProofRefused(f"{part.kind} {part.id}: the log says nothing of {name}")
         if not _equal(value, said[name]):
             raise RunProofRefused(f"{part.kind} {part.id}: {name} is {value!r}, the log says {said[name]!r}")
+
+
+def _kinds(entry: Entry) -> set[str]:
+    """Return what an entry may be about: records of plugins are one subject, and say which they are."""
+    return {entry.subject_type, str(entry.facts.get("record_type", ""))}
 
 
 class _Said(Replay):

@@ -108,6 +108,8 @@ async def test_no_value_of_a_proof_can_be_changed_unseen(place: Place, deep: boo
         _foreign_part,
         _stranger_entry,
         _more_said,
+        _beside_it,
+        _another_kind,
     ):
         other = copy.deepcopy(whole)
         change(other)
@@ -136,6 +138,15 @@ def _foreign_part(proof: dict[str, Any]) -> None:
 
 def _more_said(proof: dict[str, Any]) -> None:
     proof["parts"][0]["row"]["approved_by"] = "everybody"
+
+
+def _beside_it(proof: dict[str, Any]) -> None:
+    proof["parts"][0]["more"]["proof"] = "live"
+
+
+def _another_kind(proof: dict[str, Any]) -> None:
+    deal = next(part for part in proof["parts"] if part["kind"] == "deal")
+    deal["kind"] = "approval"
 
 
 def _stranger_entry(proof: dict[str, Any]) -> None:

@@ -77,6 +77,7 @@ async def _tell(args: argparse.Namespace, place: Place, furnished: Furnished, si
 
     sys.stdout.write(opening(furnished, shown=show(furnished.link)))
     await play_all(Story(), place, furnished, simulator, turn=visitor, full=args.full)
+    sys.stdout.write("\nThat was the story; everything stays up for you.\n\n")
 
 
 async def _unattended(args: argparse.Namespace) -> int:

@@ -41,7 +41,8 @@ def welcome(place: Place, furnished: Furnished) -> str:
             settings = settings_for(client, Connection(place.mcp_url, token))
             lines += [f"  {client}, into {settings.where}:", *_indented(settings.text), ""]
     lines += [
-        "Your turn: let it say its status, sell its lead a snapshot, or buy software by card for 11.06 USD.",
+        f"Your turn: ask for a snapshot at {place.console_url}/request, release it on the console's Reviews,",
+        "give it to scout, and let scout sell it to you. Or let it buy software by card for 11.06 USD.",
         f"Then set the limit of run-total to 5.00 USD in {place.policies}, save, and let it ask again:",
         "it is denied, with the file and the line.",
         "",

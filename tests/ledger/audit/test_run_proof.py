@@ -107,7 +107,9 @@ def _set(where: tuple[Any, ...], value: object) -> Callable[[Whole], None]:
 CHANGES: dict[str, Callable[[Whole], None]] = {
     "format 2": _set(("bursar_run_proof",), 2),
     "amount_minor is 900": _set(("parts", 0, "row", "amount_minor"), 900),
-    "says nothing of buyer": _set(("parts", 0, "row", "buyer"), "me"),
+    "says nothing of approved_by": _set(("parts", 0, "row", "approved_by"), "me"),
+    "says proof, which nothing proves": _set(("parts", 0, "more"), {"proof": "live"}),
+    "entry 4 speaks of something else": _set(("parts", 3, "kind"), "approval"),
     "no entry of": _set(("parts", 3, "entries"), []),
     "entry 9 has no receipt": _set(("parts", 3, "entries"), [9]),
     "speaks of something else": _set(("parts", 3, "entries"), [1]),

@@ -90,9 +90,8 @@ def _functions(tree: ast.Module) -> Iterator[tuple[str, Function]]:
         if isinstance(node, Function):
             yield node.name, node
         elif isinstance(node, ast.ClassDef) and not _is_protocol(node):
-            for inner in node.body:
-                if isinstance(inner, Function):
-                    yield f"{node.name}.{inner.name}", inner
+            methods = (inner for inner in node.body if isinstance(inner, Function))
+            yield from ((f"{node.name}.{inner.name}", inner) for inner in methods)
 
 
 def _is_protocol(node: ast.ClassDef) -> bool:

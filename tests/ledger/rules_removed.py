@@ -204,7 +204,7 @@ REMOVALS: Final[dict[str, Removal]] = {
         "ledger/house_policy.py",
         "known is not None and KIND_ORDER.index(kind) < KIND_ORDER.index(known[0])",
         "False",
-        "tool_server/test_bootstrap.py::test_m30_a_tool_below_its_accepted_kind_is_refused",
+        "ledger/test_office.py::test_a_tool_is_never_accepted_as_a_lesser_kind",
     ),
     "M31": Removal(
         "ledger/booking.py",
@@ -222,7 +222,7 @@ REMOVALS: Final[dict[str, Removal]] = {
         "ledger/load.py",
         "if found[3] is not None:",
         "if False:",
-        "ledger/test_schema.py::test_no_ledger_no_account_and_a_moved_one_are_refused",
+        "ledger/test_rare_ends.py::test_m34_a_ledger_that_moved_while_it_was_open_serves_no_more",
     ),
     "M35": Removal(
         "ledger/audit/erasing.py",

@@ -1,15 +1,20 @@
 """Rare ends of the planners, each of which can happen: caps that come and go, records that went."""
 
+from collections.abc import Callable
+
 import pytest
+from sqlalchemy import update
 
 from ledger import answering, edges
 from ledger.commands import NotClaimed, Settlement
+from ledger.engines.tx import Tx
 from ledger.judge import MOST_POLICIES, PolicyBook
 from ledger.meters import scope_key
 from ledger.records import Outcome, Proof, ProofBy, ProofLevel, Role
 from ledger.records_revenue import OfferByName
+from ledger.schema_house import accounts
 from policy.compiled import SCOPE_KEYS
-from policy.errors import RecordMissing
+from policy.errors import ConfigurationError, RecordMissing
 from policy.language import Kind, Mode, Scope
 from policy.matching import Question
 from policy.model import Call, Effect, Facts
@@ -195,3 +200,19 @@ def test_a_request_that_is_none_is_answered_by_nobody() -> None:
     ann = memory.world.house.operators["ann"]
     with pytest.raises(RecordMissing, match="apr_nobody"):
         answering.give(memory.world, "apr_nobody", ann, "op", "approve", comment="", at_us=1)
+
+
+async def test_m34_a_ledger_that_moved_while_it_was_open_serves_no_more(till: Till) -> None:
+    """The last act of a move is for whoever has the file open, too."""
+    await till.law(ALLOW_ALL)
+    admitted = await till.admit()
+
+    def move(moved_to: str | None) -> Callable[[Tx], object]:
+        return lambda tx: tx.connection.execute(update(accounts).values(moved_to=moved_to))
+
+    core = till.ledger._core  # noqa: SLF001 -- what a move does last, done by hand
+    await core.plain("move", move("postgresql://there"))
+    for work in (till.admit(), till.claim(admitted.call.call_id)):
+        with pytest.raises(ConfigurationError, match="has moved to"):
+            await work
+    await core.plain("move", move(None))

@@ -160,10 +160,9 @@ async def test_a_server_told_to_stop_answers_what_is_open(copied: Path, shop: Sh
         server.process.send_signal(signal.SIGTERM)
         assert (await open_call).status in {"in_progress", "succeeded"}  # Told at once, or as it ended.
         assert await server.ended() == 0
-        async with httpx.AsyncClient() as http:
-            for address in (f"http://{server.agents}", server.web):
-                with pytest.raises(httpx.ConnectError):
-                    await http.get(f"{address}/healthz")
+        for address in (f"http://{server.agents}", server.web):
+            with pytest.raises(httpx.ConnectError):
+                await asyncio.to_thread(httpx.get, f"{address}/healthz")
     async with opened(place, work=False) as desk:
         calls = (await desk.house.ledger.calls()).items
         assert [call.state for call in calls] == [CallState.SUCCEEDED]

@@ -15,51 +15,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime as dt
-import itertools
 import json
 import platform
 import sqlite3
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import asyncpg
-import msgspec
 from ledger_floors import Recorder, Timed, administer_tables, floor, row_locks, state_before, timed
+from ledger_shop import JUDGE, open_shop
 
-from ledger.commands import Admission, Claim, Claimed, ProcessFacts, Settlement
-from ledger.judge import Judge
-from ledger.ledger import Ledger, open_ledger
-from ledger.making import make_ledger
-from ledger.records import Outcome, ProviderIdentity
-from policy.decide import decide, needs
-from policy.language import Kind, Mode, PayeeBasis
-from policy.load import load
-from policy.model import Call, Effect
-from policy.money import Money
+from ledger.ledger import open_ledger
 
 WARM = 200  # Calls before the clock runs: prepared statements, caches, the file's first pages.
-SIMULATOR = ProviderIdentity("acct_sim", Mode.SIMULATED, "one")
-PROCESS = ProcessFacts(live_spend=False, ready={"stripe": True}, identities={"stripe": SIMULATOR})
-POLICY = """
-version: 1
-timezone: Europe/Berlin
-caps:
-  - {id: account-month, per: account, window: month, limit: "9000000.00 USD"}
-  - {id: project-day, per: project, window: day, limit: "9000000.00 USD"}
-  - {id: run-total, per: run, window: run, limit: "9000000.00 USD"}
-  - {id: agent-pace, per: agent, window: 1h, limit: "9000000 calls"}
-rules:
-  - {id: buy, match: {kind: [spend, provision]}, effect: allow}
-  - {id: look, match: {kind: [read, draft, withdraw]}, effect: allow}
-  - {id: late, match: {kind: spend, amount: {above: "500.00 USD"}}, effect: deny}
-"""
 
 
 class Result(NamedTuple):
@@ -74,105 +48,6 @@ class Result(NamedTuple):
     holds: bool
 
 
-# --- our side --------------------------------------------------------------------------------------------
-
-
-class Shop:
-    """An opened ledger and calls to run through it."""
-
-    def __init__(self, ledger: Ledger, ids: Callable[[str], str], run: str) -> None:
-        self.ledger, self.ids, self.run = ledger, ids, run
-        self.number = itertools.count(1)
-
-    async def call(self) -> None:
-        """Run one whole call."""
-        number, at = next(self.number), dt.datetime.now(dt.UTC)
-        admission = self.admission(number, at)
-        call_id = admission.call_id
-        admitted = await self.ledger.admit(admission)
-        assert admitted.call.state == "queued", admitted.decision
-        claimed = await self.ledger.claim(
-            Claim(
-                call_id=call_id,
-                at=at,
-                holder="bench",
-                lease_s=30.0,
-                process=PROCESS,
-                expect=lambda _c, _r: None,
-            )
-        )
-        assert isinstance(claimed, Claimed), claimed
-        settled = await self.ledger.settle(
-            Settlement(
-                call_id=call_id,
-                at=at,
-                attempt=claimed.attempt,
-                lease_token=claimed.lease_token,
-                outcome=Outcome.SUCCEEDED,
-                identity=SIMULATOR,
-                actual=Money(100, "USD"),
-                provider_ref=f"ch_{number}",
-                result=b'{"charge":"ch_1","receipt":"https://example.test/receipts/1"}',
-            )
-        )
-        assert settled.call.state == "succeeded"
-
-    def admission(self, number: int, at: dt.datetime) -> Admission:
-        """Return the next purchase, from a shop of its own: no call is another's twin."""
-        call_id = self.ids("call")
-        effect = Effect(
-            kind=Kind.SPEND,
-            operation="card",
-            provider="stripe",
-            mode=Mode.SIMULATED,
-            payee=f"shop-{number}.example",
-            payee_basis=PayeeBasis.CLAIMED,
-            amount=Money(100, "USD"),
-            summary=f"Pay 1.00 USD to shop-{number}.example",
-        )
-        args = {
-            "vendor": effect.payee,
-            "amount": "1.00 USD",
-            "purpose": "a month of hosting for the new shop",
-        }
-        call = Call(
-            tool="buy", effect=effect, account="acct", project="shop", run=self.run, agent="scout", args=args
-        )
-        return Admission(
-            call_id=call_id,
-            at=at,
-            call=call,
-            agent_id="scout",
-            tool_hash="a" * 64,
-            provider_account="acct_sim",
-            op_hash=f"{number:064d}",
-            fingerprint=f"{number:064x}",
-            args=msgspec.json.encode(args),
-            process=PROCESS,
-            key_required=True,
-            idempotency_key=f"key-{number}",
-            replay_key=f"bursar:{call_id}",
-            replay_lifetime_s=86_400,
-            reason="the shop must stay up",
-        )
-
-
-async def open_shop(url: str, **options: Any) -> Shop:  # noqa: ANN401 -- options of the writer
-    """Make a ledger with one agent and open it."""
-    judge, counter = Judge(needs, decide, lambda text, file: load(text, file, {})), itertools.count(1)
-    at = dt.datetime.now(dt.UTC)
-
-    def ids(prefix: str) -> str:
-        return f"{prefix}_{next(counter):026d}"
-
-    await make_ledger(url, account_id="acct", name="bench", instance_id="i", judge=judge, ids=ids, at=at)
-    ledger = await open_ledger(url, judge=judge, clock=lambda: at, ids=ids, options=options)
-    await ledger.activate(POLICY, "policies.yaml", by="system:bench", at=at)
-    await ledger.add_project("shop", by="system:bench", at=at)
-    await ledger.add_agent(name="scout", project="shop", kits=("buy",), token_sha256="t", by="bench", at=at)  # noqa: S106 -- a hash of nothing
-    return Shop(ledger, ids, (await ledger.standing_run("shop", at)).run_id)
-
-
 # --- SQLite ----------------------------------------------------------------------------------------------
 
 
@@ -185,9 +60,8 @@ async def lone(folder: Path, calls: int) -> tuple[Timed, Timed]:
     await shop.ledger.close()
     copy = folder / "floor.db"
     copy.write_bytes(path.read_bytes())
-    judge = Judge(needs, decide, lambda text, file: load(text, file, {}))
     shop.ledger = await open_ledger(
-        f"sqlite:///{path}", judge=judge, clock=lambda: dt.datetime.now(dt.UTC), ids=shop.ids,
+        f"sqlite:///{path}", judge=JUDGE, clock=lambda: dt.datetime.now(dt.UTC), ids=shop.ids,
         options={"connect": recorder.connect},
     )  # fmt: skip
     await timed(shop.call, 20, 1)
@@ -203,6 +77,11 @@ async def crowd(url: str, calls: int, callers: int) -> Timed:
     """Time many callers at once."""
     shop = await open_shop(url)
     await timed(shop.call, WARM, callers)
+    if url.startswith("postgresql"):
+        # Autovacuum does so within a minute; until then PostgreSQL plans as if every table were empty.
+        connection = await asyncpg.connect(url)
+        await connection.execute("ANALYZE")
+        await connection.close()
     found = await timed(shop.call, calls, callers)
     await shop.ledger.close()
     return found

@@ -14,6 +14,7 @@ from ledger import statements as sql
 from ledger.audit.append import Head, append
 from ledger.audit.fact import Fact
 from ledger.changes import Applier, ChangeContext, apply_change
+from ledger.engines.sets import SetStatement
 from ledger.engines.tx import Row, Statement, Tx
 from ledger.records import Change
 from ledger.rows import CallRow, call_record, indexed_of
@@ -37,6 +38,8 @@ def flush(tx: Tx, world: World, sinks: Sinks) -> int:
     _people(tx, world)
     _usage(tx, world)
     _rest(tx, world)
+    if world.effects:
+        tx.send()  # What plugins change refers to what the planners did.
     for effects in world.effects:
         _apply(tx, world, effects, sinks)
     # Appliers may have told people something, too.
@@ -50,52 +53,45 @@ def flush(tx: Tx, world: World, sinks: Sinks) -> int:
 
 def _calls(tx: Tx, world: World) -> None:
     if world.new_calls:
-        tx.many_rows(sql.INSERT_CALLS, [astuple(row) for row in world.new_calls.values()])
-        tx.run(sql.SET_ORDINAL, set_next_ordinal=world.next_ordinal, key_account_id=world.account_id)
+        tx.later(sql.INSERT_CALLS, [astuple(row) for row in world.new_calls.values()])
+        tx.later(sql.SET_ORDINAL, [(world.next_ordinal, world.account_id)])
     moved, ended = list[CallRow](), list[CallRow]()
     for row in world.dirty_calls.values():
         same = world.indexed.get(row.call_id) == indexed_of(row)
         (moved if same else ended).append(row)
     _update(tx, sql.MOVE_CALLS, moved)
     _update(tx, sql.UPDATE_CALLS, ended)
-    tx.many_rows(sql.INSERT_KEYS, world.new_keys)
-    tx.many_rows(sql.INSERT_ATTEMPTS, [astuple(row) for row in world.new_attempts])
+    tx.later(sql.INSERT_KEYS, world.new_keys)
+    tx.later(sql.INSERT_ATTEMPTS, [astuple(row) for row in world.new_attempts])
     fresh = {(row.call_id, row.number) for row in world.new_attempts}
     changed = [row for key, row in world.dirty_attempts.items() if key not in fresh]
     _update(tx, sql.UPDATE_ATTEMPTS, changed)
 
 
 def _people(tx: Tx, world: World) -> None:
-    tx.many_rows(sql.INSERT_APPROVALS, [astuple(row) for row in world.new_approvals.values()])
+    tx.later(sql.INSERT_APPROVALS, [astuple(row) for row in world.new_approvals.values()])
     _update(tx, sql.UPDATE_APPROVALS, world.dirty_approvals.values())
-    tx.many_rows(sql.INSERT_VERDICTS, [astuple(row) for row in world.new_verdicts])
+    tx.later(sql.INSERT_VERDICTS, [astuple(row) for row in world.new_verdicts])
     _update(tx, sql.UPDATE_VERDICTS, world.dirty_verdicts.values())
 
 
 def _usage(tx: Tx, world: World) -> None:
-    tx.many_rows(sql.INSERT_RESERVATIONS, [astuple(row) for row in world.new_reservations.values()])
+    tx.later(sql.INSERT_RESERVATIONS, [astuple(row) for row in world.new_reservations.values()])
     _update(tx, sql.UPDATE_RESERVATIONS, world.dirty_reservations.values())
     # A row that was not met while loading may exist all the same: it is made empty, then everything is added.
     fresh = [(*astuple(row)[:NOTHING_USED], 0, 0, 0) for row in world.new_usage]
     tx.many_rows(sql.INSERT_USAGE, fresh)
     moved = [
-        {
-            "add_held": held,
-            "add_committed": committed,
-            "add_posted": posted,
-            "account": world.account_id,
-            "key_meter": meter,
-            "key_start": start,
-        }
+        (held, committed, posted, world.account_id, meter, start)
         # In one order everywhere, so that two processes never wait for each other's rows.
         for (meter, start), (held, committed, posted) in sorted(world.moved_usage.items())
         if held or committed or posted
     ]
-    tx.many(sql.MOVE_USAGE, moved)
+    tx.later(sql.MOVE_USAGE, moved)
 
 
 def _rest(tx: Tx, world: World) -> None:
-    tx.many_rows(sql.INSERT_PAYEES, world.new_payees)
+    tx.later(sql.INSERT_PAYEES, world.new_payees)
     for (scope, scope_key), (posture, because, at_us) in world.closed_postures.items():
         tx.run(
             sql.UPSERT_POSTURE,
@@ -142,20 +138,17 @@ def write_log(tx: Tx, world: World, sinks: Sinks) -> int:
         raise AssertionError("an account is made with its log's head")
     size, epoch, frontier = found
     if not world.drafts:
+        tx.send()
         return int(size)
     if world.moves:
         raise AssertionError("usage moved without an audit entry that says so")
     hashes = tuple(bytes(frontier[at : at + HASH_BYTES]) for at in range(0, len(frontier), HASH_BYTES))
     grown = append(Head(world.account_id, size, epoch, hashes), world.drafts, sinks.random_bytes)
-    tx.many_rows(sql.INSERT_ENTRIES, grown.entries)
-    tx.many_rows(sql.INSERT_PAYLOADS, _ordered(sql.INSERT_PAYLOADS, tx, grown.payloads))
-    tx.many_rows(sql.INSERT_NODES, grown.nodes)
-    tx.run(
-        sql.SET_HEAD,
-        set_size=grown.head.size,
-        set_frontier=b"".join(grown.head.frontier),
-        key_account_id=world.account_id,
-    )
+    tx.later(sql.INSERT_ENTRIES, grown.entries)
+    tx.later(sql.INSERT_PAYLOADS, _ordered(sql.INSERT_PAYLOADS, tx, grown.payloads))
+    tx.later(sql.INSERT_NODES, grown.nodes)
+    tx.later(sql.SET_HEAD, [(grown.head.size, b"".join(grown.head.frontier), world.account_id)])
+    tx.send()
     if world.head is not None:
         world.head = (grown.head.size, epoch, b"".join(grown.head.frontier))
     return grown.head.size
@@ -170,7 +163,7 @@ def _ordered(statement: Statement, tx: Tx, rows: Iterable[Any]) -> list[Row]:
 _PICKS: Final[dict[tuple[int, str], Callable[[Any], Row]]] = {}
 
 
-def _update(tx: Tx, statement: Statement, rows: Iterable[object]) -> None:
+def _update(tx: Tx, statement: SetStatement, rows: Iterable[object]) -> None:
     """Update rows by their keys; parameters are named `set_COLUMN` and `key_COLUMN`."""
     wanted = list(rows)
     if not wanted:
@@ -180,4 +173,4 @@ def _update(tx: Tx, statement: Statement, rows: Iterable[object]) -> None:
     if pick is None:
         names = [name.split("_", 1)[1] for name in statement.text(tx.dialect)[1]]
         pick = _PICKS[key] = attrgetter(*names)
-    tx.many_rows(statement, [pick(row) for row in wanted])
+    tx.later(statement, [pick(row) for row in wanted])

@@ -25,6 +25,7 @@ from sqlalchemy.sql import ClauseElement
 from ledger import schema as s
 from ledger import schema_house as h
 from ledger import schema_log as g
+from ledger.engines.sets import SetStatement, insert_form, update_form
 from ledger.engines.tx import Listed, Statement
 
 ACCOUNT: Final[BindParameter[Any]] = bindparam("account")
@@ -54,6 +55,7 @@ LOCK: Final = Statement(
     )
     .select_from(h.accounts.join(g.log_head, g.log_head.c.account_id == h.accounts.c.account_id))
     .where(h.accounts.c.account_id == ACCOUNT)
+    # Both rows, so that whoever waited reads both as they are then, and not one as it was before.
     .with_for_update()  # SQLite leaves it out: BEGIN IMMEDIATE has locked the whole file.
 )
 ACCOUNT_STATE: Final = Statement(
@@ -198,9 +200,9 @@ EARNED: Final = Statement(
 # --- writing ---------------------------------------------------------------------------------------------
 
 
-def insert_all(table: Table) -> Statement:
+def insert_all(table: Table) -> SetStatement:
     """Insert whole rows, in the order of the columns."""
-    return Statement(insert(table))
+    return SetStatement(insert(table), table, insert_form(table, tuple(table.c.keys())))
 
 
 class PerDialect(Statement):
@@ -215,27 +217,34 @@ class PerDialect(Statement):
         return self._of[dialect.name].text(dialect)
 
 
-def insert_new(table: Table) -> PerDialect:
+def insert_new(table: Table) -> SetStatement:
     """Insert whole rows, leaving those that are there as they are."""
-    return PerDialect(
-        sqlite_insert(table).on_conflict_do_nothing(), postgres_insert(table).on_conflict_do_nothing()
-    )
+    form = insert_form(table, tuple(table.c.keys()), ending="ON CONFLICT DO NOTHING")
+    return SetStatement(sqlite_insert(table).on_conflict_do_nothing(), table, form, named_by=insert(table))
 
 
-def update_columns(table: Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> Statement:
+def update_columns(table: Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> SetStatement:
     """Update columns of rows named by their keys; parameters are `set_COLUMN` and `key_COLUMN`."""
     statement: Update = update(table).values({name: bindparam(f"set_{name}") for name in columns})
     for name in keys:
         statement = statement.where(table.c[name] == bindparam(f"key_{name}"))
-    return Statement(statement)
+    form = update_form(
+        table, {name: f'given."set_{name}"' for name in columns}, {name: f"key_{name}" for name in keys}
+    )
+    return SetStatement(statement, table, form)
 
 
 CALL_KEY: Final = ("account_id", "call_id")
 _ALL: Final = tuple(column.name for column in s.tool_calls.columns)
 CALL_MOVES: Final = _ALL[_ALL.index("state") :]
+# What the indexes of ended calls and of twins stand on: writing it costs each of them a turn, changed or not.
+INDEXED: Final = ("provider_ref", "settled_at_us", "twin_until_us", "same_until_us")
 
 INSERT_CALLS: Final = insert_all(s.tool_calls)
 UPDATE_CALLS: Final = update_columns(s.tool_calls, CALL_KEY, CALL_MOVES)
+MOVE_CALLS: Final = update_columns(
+    s.tool_calls, CALL_KEY, tuple(name for name in CALL_MOVES if name not in INDEXED)
+)
 INSERT_KEYS: Final = insert_all(s.idempotency)
 INSERT_ATTEMPTS: Final = insert_all(s.attempts)
 UPDATE_ATTEMPTS: Final = update_columns(
@@ -246,23 +255,25 @@ UPDATE_RESERVATIONS: Final = update_columns(
     s.reservations, (*CALL_KEY, "meter"), ("amount", "window_start_us", "state", "posted")
 )
 INSERT_USAGE: Final = insert_new(s.cap_usage)
-MOVE_USAGE: Final = Statement(
+MOVE_USAGE: Final = SetStatement(
     update(s.cap_usage)
-# What the indexes of ended calls and of twins stand on: writing it costs each of them a turn, changed or not.
-INDEXED: Final = ("provider_ref", "settled_at_us", "twin_until_us", "same_until_us")
     .values(
         held=_u.held + bindparam("add_held"),
         committed=_u.committed + bindparam("add_committed"),
-MOVE_CALLS: Final = update_columns(
-    s.tool_calls, CALL_KEY, tuple(name for name in CALL_MOVES if name not in INDEXED)
-)
         posted=_u.posted + bindparam("add_posted"),
     )
     .where(
         _u.account_id == ACCOUNT,
         _u.meter == bindparam("key_meter"),
         _u.window_start_us == bindparam("key_start"),
-    )
+    ),
+    s.cap_usage,
+    update_form(
+        s.cap_usage,
+        {name: f'"cap_usage"."{name}" + given.add_{name}' for name in ("held", "committed", "posted")},
+        {"account_id": "account", "meter": "key_meter", "window_start_us": "key_start"},
+    ),
+    renamed={"account": "account_id", "key_start": "window_start_us"},
 )
 INSERT_APPROVALS: Final = insert_all(s.approvals)
 UPDATE_APPROVALS: Final = update_columns(
@@ -272,8 +283,11 @@ INSERT_VERDICTS: Final = insert_all(s.verdicts)
 UPDATE_VERDICTS: Final = update_columns(s.verdicts, ("account_id", "verdict_id"), ("revoked_at_us",))
 INSERT_PAYEES: Final = insert_new(s.known_payees)
 INSERT_ENTRIES: Final = insert_all(g.audit_entry)
-INSERT_PAYLOADS: Final = Statement(
-    insert(g.audit_payload).values({name: bindparam(name) for name in ("account_id", "seq", "salt", "body")})
+_PAYLOAD: Final = ("account_id", "seq", "salt", "body")
+INSERT_PAYLOADS: Final = SetStatement(
+    insert(g.audit_payload).values({name: bindparam(name) for name in _PAYLOAD}),
+    g.audit_payload,
+    insert_form(g.audit_payload, _PAYLOAD),
 )
 INSERT_NODES: Final = insert_all(g.log_node)
 SET_HEAD: Final = update_columns(g.log_head, ("account_id",), ("size", "frontier"))

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.batch import MOST_AT_ONCE, Done, HotJob, Job, Machine, run_jobs
+from ledger.engines.postgres import writing_connection
 from ledger.engines.sqlite import tidy, writing_engine
 from policy.errors import Busy, Unavailable
 
@@ -201,7 +202,7 @@ class TaskWriter:
                 continue
             try:
                 if connection is None:
-                    connection = await self._engine.connect()
+                    connection = await writing_connection(self._engine)
                 jobs = [each.job for each in batch]
                 dones = await connection.run_sync(run_jobs, jobs, self._machine)
             except Exception as broken:  # noqa: BLE001 -- whatever broke, its caller must hear of it and the writer must go on

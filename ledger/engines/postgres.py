@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ledger.engines.tx import Tx
 from policy.errors import ConfigurationError
@@ -34,6 +34,19 @@ class AsyncReaders:
     async def dispose(self) -> None:
         """Close the connections."""
         await self._engine.dispose()
+
+
+async def writing_connection(engine: AsyncEngine) -> AsyncConnection:
+    """Return a connection for the writer, whose every statement finds its rows by their keys.
+
+    Plans outlive the size that a table had when they were made: one that walks a small table (a foreign
+    key's check is such a plan) would walk all of it for each row once it has grown.
+    """
+    connection = await engine.connect()
+    for setting in ("enable_seqscan = off", "jit = off"):
+        await connection.exec_driver_sql(f"SET {setting}")
+    await connection.commit()
+    return connection
 
 
 def postgres_engine(url: str) -> AsyncEngine:

@@ -8,11 +8,14 @@ use `tx.connection`, the ordinary SQLAlchemy connection of the same transaction.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, bindparam
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
+
+if TYPE_CHECKING:
+    from ledger.engines.sets import SetStatement
 
 Row = tuple[Any, ...]
 
@@ -72,6 +75,7 @@ class Tx:
         if dbapi is None:
             raise RuntimeError("the connection was closed under its transaction")
         self.raw: Any = dbapi  # The driver's own connection.
+        self._later: list[tuple[SetStatement, Sequence[Row]]] = []
 
     def foreign_commits(self) -> int:
         """Return SQLite's mark of the file, another once somebody else wrote it; 0 where there is none."""
@@ -81,6 +85,7 @@ class Tx:
 
     def rows(self, statement: Statement, **params: object) -> list[Row]:
         """Return all rows of a query."""
+        self.send()
         text, names = statement.text(self.dialect)
         cursor = self.raw.cursor()
         try:
@@ -103,6 +108,7 @@ class Tx:
 
     def run(self, statement: Statement, **params: object) -> int:
         """Execute one statement that writes and return how many rows it touched."""
+        self.send()
         text, names = statement.text(self.dialect)
         cursor = self.raw.cursor()
         try:
@@ -121,9 +127,37 @@ class Tx:
         """Execute one writing statement for many tuples that are already in the order of its parameters."""
         if not rows:
             return
+        self.send()
         text, _ = statement.text(self.dialect)
         cursor = self.raw.cursor()
         try:
             cursor.executemany(text, rows)
+        finally:
+            cursor.close()
+
+    def later(self, statement: SetStatement, rows: Sequence[Row]) -> None:
+        """Write rows together with others that do not build on each other, at the latest when sent.
+
+        SQLite writes at once: there is no wire to spare.
+        """
+        if rows and self.dialect.name == "postgresql":
+            self._later.append((statement, rows))
+        else:
+            self.many_rows(statement, rows)
+
+    def send(self) -> None:
+        """Write what waits, as one statement. Nobody's later statement runs before it."""
+        if not self._later:
+            return
+        parts: list[str] = []
+        arrays: list[tuple[Any, ...]] = []
+        for place, (statement, rows) in enumerate(self._later):
+            text = statement.over_arrays(self.dialect, len(arrays) + 1)
+            parts.append(f"part_{place} AS ({text})")
+            arrays += zip(*rows, strict=True)
+        self._later = []
+        cursor = self.raw.cursor()
+        try:
+            cursor.execute(f"WITH {', '.join(parts)} SELECT 1", tuple(arrays))
         finally:
             cursor.close()

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -143,15 +144,32 @@ class ThreadWriter:
                 )
                 dones = [Done(error=error) for _ in batch]
                 connection = None
+            if connection is not None and any(isinstance(done.error, Unavailable) for done in dones):
+                _discard(connection)
+                connection = None
             answer(batch, dones)
             self._committed()
             batches += 1
             if connection is not None and batches % TIDY_EVERY == 0:
-                tidy(connection, self._database, busy=bool(self._queue.waiting))
+                self._tidy(connection)
         if connection is not None:
             connection.exec_driver_sql("ROLLBACK") if connection.in_transaction() else None
             connection.close()
         self._engine.dispose()
+
+    def _tidy(self, connection: Connection) -> None:
+        """Tidy up between two batches; a disk that is full then must not end the writer."""
+        try:
+            tidy(connection, self._database, busy=bool(self._queue.waiting))
+        except Exception as broken:  # noqa: BLE001 -- whatever broke, the writer must go on
+            self._machine.failed("tidy", broken)
+
+
+def _discard(connection: Connection) -> None:
+    """Throw away a connection whose state nobody knows; the next batch opens another."""
+    with suppress(Exception):  # It may be closed or broken already, which is why it goes.
+        connection.invalidate()
+        connection.close()
 
 
 class TaskWriter:

@@ -78,7 +78,7 @@ class _Loader:
         values = ", ".join(changed.get(name, f"{table}.{name}") for name in columns)
         call = "first_call_id" if table == "known_payees" else "call_id"
         # With a limit it is looked for once; else tables without such an index were walked for every copy.
-        found = f"(SELECT * FROM {table} WHERE {call} = :template LIMIT 8) AS {table}"  # noqa: S608 -- our own
+        found = f"(SELECT * FROM {table} WHERE {call} = :template LIMIT 8) AS {table}"  # noqa: S608 -- constants
         self._many(table, values, found, given)
 
     def _requests(self, given: dict[str, object]) -> None:
@@ -102,7 +102,7 @@ class _Loader:
 
     def _many(self, table: str, values: str, copied: str, given: dict[str, object]) -> None:
         """Insert a copy for each number; CROSS JOIN keeps them in order."""
-        text = f"INSERT INTO {table} {NUMBERS} SELECT {values} FROM numbers CROSS JOIN {copied}"  # noqa: S608 -- our own
+        text = f"INSERT INTO {table} {NUMBERS} SELECT {values} FROM numbers CROSS JOIN {copied}"  # noqa: S608 -- constants
         self.run(text, given)
 
     def log(self, calls: int) -> None:

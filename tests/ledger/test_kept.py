@@ -1,0 +1,48 @@
+"""What the writer remembers between batches is true, or forgotten."""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger.kept import Kept
+from ledger.world import House, World
+from tests.ledger.till import JUDGE
+
+SEAL = (1, 0, 7, 3)
+
+
+def world() -> World:
+    """Return an account's World with nothing in it."""
+    return World(
+        account_id="acct", judge=JUDGE, law=None, house=House(version=1), next_ordinal=1, new_id=lambda _: ""
+    )
+
+
+def test_a_world_is_remembered_once_its_transaction_has_committed() -> None:
+    """What a transaction leaves may still be rolled back."""
+    kept, left = Kept(), world()
+    kept.leave(left, SEAL)
+    assert kept.take("acct", SEAL) is None
+    kept.committed()
+    assert kept.take("acct", SEAL) is left
+    assert kept.take("acct", SEAL) is None, "it is one transaction's at a time"
+
+
+@pytest.mark.parametrize("place", range(len(SEAL)))
+def test_any_sign_of_another_writer_makes_it_forgotten(place: int) -> None:
+    """House version, epoch, length of the log, foreign commits: each alone says that somebody wrote."""
+    kept = Kept()
+    kept.leave(world(), SEAL)
+    kept.committed()
+    assert kept.take("acct", tuple(value + (at == place) for at, value in enumerate(SEAL))) is None
+
+
+def test_a_failure_forgets_everything() -> None:
+    """M1: planners may have moved its rows along edges that were rolled back."""
+    kept = Kept()
+    kept.leave(world(), SEAL)
+    kept.committed()
+    kept.leave(world(), SEAL)
+    kept.forget()
+    kept.committed()
+    assert kept.take("acct", SEAL) is None

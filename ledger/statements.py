@@ -220,7 +220,8 @@ class PerDialect(Statement):
 def insert_new(table: Table) -> SetStatement:
     """Insert whole rows, leaving those that are there as they are."""
     form = insert_form(table, tuple(table.c.keys()), ending="ON CONFLICT DO NOTHING")
-    return SetStatement(sqlite_insert(table).on_conflict_do_nothing(), table, form, named_by=insert(table))
+    plain = postgres_insert(table).on_conflict_do_nothing()
+    return SetStatement(sqlite_insert(table).on_conflict_do_nothing(), table, form, on_postgres=plain)
 
 
 def update_columns(table: Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> SetStatement:

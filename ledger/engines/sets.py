@@ -31,11 +31,11 @@ class SetStatement(Statement):
         form: str,
         *,
         renamed: dict[str, str] | None = None,
-        named_by: ClauseElement | None = None,
+        on_postgres: ClauseElement | None = None,
     ) -> None:
         super().__init__(core)
-        # On PostgreSQL only the names and their order matter; `named_by` gives them where `core` is SQLite's.
-        self._names = None if named_by is None else Statement(named_by)
+        # For one row at a time, where `core` speaks SQLite's dialect; it takes the same parameters.
+        self._on_postgres = None if on_postgres is None else Statement(on_postgres)
         self._table = table
         self._form = form
         self._renamed = renamed or {}
@@ -43,8 +43,8 @@ class SetStatement(Statement):
 
     def text(self, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
         """Return the driver's text for one row and the names of its parameters in their order."""
-        if self._names is not None and dialect.name == "postgresql":
-            return self._names.text(dialect)
+        if self._on_postgres is not None and dialect.name == "postgresql":
+            return self._on_postgres.text(dialect)
         return super().text(dialect)
 
     def over_arrays(self, dialect: Dialect, first: int) -> str:

@@ -222,7 +222,7 @@ def test_every_verb_that_mints_or_loosens_wants_a_role() -> None:
     assert free == {
         *("agent.list", "operator.list", "project.list", "runs.list", "runs.show", "plugin.list"),
         *("approvals.list", "approvals.show", "calls.list", "calls.show", "caps.list", "posture.show"),
-        "doctor",
+        *("doctor", "policy.active"),
         *("offers.list", "webhooks.list", "webhooks.show"),
         "webhooks.reconcile",  # Fetches evidence again, and believes the provider alone.
         *("agent.revoke", "runs.close", "posture.set"),  # They only ever tighten without a password.

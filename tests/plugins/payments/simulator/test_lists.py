@@ -56,6 +56,11 @@ NOTHING: dict[str, list[dict[str, str]]] = {
     "/v2/money_management/outbound_payments": [{"recipient": "acct_none"}, {"status[0]": "returned"}],
     "/v2/money_management/financial_accounts": [],
     "/v2/core/accounts": [],
+    "/v2/core/events": [
+        {"types[0]": "v2.core.none"},
+        {"object_id": "obp_none"},
+        {"created[gt]": "2999-01-01T00:00:00Z"},
+    ],
 }
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from policy import notation
+from policy.matching import globs
 from policy.money import EXPONENTS, Money
 from policy.yaml_marks import did_you_mean, quoted
 
@@ -77,7 +78,8 @@ def _glob_of(noun: str, pick: Callable[[Names], Collection[str]]) -> Check:
 
     def check(text: str, names: Names) -> None:
         notation.pattern(text)
-        if "*" not in text and "?" not in text:
+        # A '?' alone waits for nothing to come: where it matches nobody, it switches a rule or a cap off.
+        if "*" not in text and not any(map(globs((text,)), pick(names))):
             known(text, pick(names), noun, names.hint)
 
     return check
@@ -130,7 +132,8 @@ def _zone(text: str, _names: Names) -> None:
         import zoneinfo
 
         raise FormError(
-            str(error), did_you_mean(text, [name for name in zoneinfo.available_timezones() if "/" in name])
+            str(error),
+            did_you_mean(text, [name for name in zoneinfo.available_timezones() if "/" in name], most=1_000),
         ) from None
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 from policy import windows
@@ -124,6 +125,7 @@ def names(patterns: tuple[str, ...], text: str) -> bool:
     return not patterns or globs(patterns)(text)
 
 
+@lru_cache(maxsize=512)
 def globs(patterns: tuple[str, ...]) -> Callable[[str], bool]:
     """Compile globs: `*` is any run of characters, `?` any one, everything else is itself."""
     exact = frozenset(pattern for pattern in patterns if "*" not in pattern and "?" not in pattern)

@@ -35,6 +35,9 @@ _SHARE: Final = re.compile(SHARE_PATTERN)
 _CLOCK: Final = re.compile(CLOCK_PATTERN)
 _ZONE: Final = re.compile(ZONE_PATTERN)
 _INSTANT: Final = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)$")
+_EXACT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")  # As agents, projects and operators are added.
+# Several names in one text, a comment stuck to a name, an address: a deny that names these stops nobody.
+_NO_PAYEE: Final = re.compile(r"[,;#/\\]|\.\S+\s+\S+\.")
 
 
 def duration_s(text: str) -> int:
@@ -115,6 +118,10 @@ def payee_pattern(text: str) -> str:
     `*porkbun.com` would also match evilporkbun.com, which is what a stray star means and nobody wants.
     """
     pattern(text)
+    if _NO_PAYEE.search(text) or (text.endswith(".") and " " not in text):
+        raise ValueError(
+            f"{_met(text)} is no one payee; write example.com, several as a list, '?' for a comma in a name"
+        )
     if "*" in text and "." in text and any("*" in label and label != "*" for label in text.split(".")):
         raise ValueError(
             f"{_met(text)} also matches names of strangers; let '*' stand for a whole part, as in '*.host'"
@@ -139,6 +146,10 @@ def exact_name(text: str) -> str:
         raise ValueError(f"{_met(text)} is no name; it may not be empty or begin or end with a space")
     if set(text) & set("*?[]"):
         raise ValueError(f"{_met(text)} is no name; wildcards are not known here, write each name out")
+    if _EXACT_NAME.fullmatch(text) is None:
+        raise ValueError(
+            f"{_met(text)} is nobody's name; one is small letters, digits, '-' and '_', several are a list"
+        )
     return text
 
 

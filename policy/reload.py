@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from policy.case_file import load_cases
 from policy.cases import CaseResult, run_case
-from policy.errors import ConfigurationError, Mistake, PolicyError
+from policy.errors import Mistake, PolicyError
 from policy.language import Policy
 from policy.load import load, read_source
 from policy.tools import Tools
@@ -82,11 +82,3 @@ def read_sources(path: Path) -> Sources:
     """Return a policy's text and the *.cases.yaml beside it. Raises ConfigurationError."""
     cases = {file.name: read_source(file) for file in sorted(path.parent.glob("*.cases.yaml"))}
     return Sources(path.name, read_source(path), cases)
-
-
-def reload_file(old: Policy | None, path: Path, tools: Tools) -> Unchanged | Offered | Kept:
-    """Return what to do with a file on the disk; one that cannot be read is kept from taking effect too."""
-    try:
-        return reload(old, read_sources(path), tools)
-    except ConfigurationError as error:
-        return Kept(old, str(error))

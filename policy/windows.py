@@ -17,6 +17,7 @@ from policy.language import Hours, Window, WindowKind
 # A rolling window has 24 buckets or more, so it looks back at most 1/24 too far and a sum reads few rows.
 _BUCKETS_S: Final = (86_400, 21_600, 3_600, 900, 300, 60, 15, 5, 1)
 _FEWEST_BUCKETS: Final = 24
+_SECOND: Final = timedelta(seconds=1)
 _DAY: Final = timedelta(days=1)
 _WEEK_AND_A_DAY: Final = 9  # Days in which any weekly pattern has shown every change it makes.
 
@@ -114,9 +115,15 @@ def _midnight(day: date, tz: tzinfo) -> datetime:
 
 
 def _last_midnight(day: date, tz: tzinfo) -> datetime:
-    """Return the later midnight where clocks go back across it (St. John's): the old day goes on."""
+    """Return the midnight after which the day before never comes back.
+
+    Where clocks go back across it (St. John's) the old day goes on until the later of two; where they go back
+    to it (Havana) the new day has begun at the earlier one.
+    """
+    first = _midnight(day, tz)
     second = datetime(day.year, day.month, day.day, tzinfo=tz, fold=1).astimezone(UTC)
-    return max(_midnight(day, tz), second)
+    comes_back = second > first and (second - _SECOND).astimezone(tz).date() < day
+    return second if comes_back else first
 
 
 def _instant_of(day: date, minute: int, tz: tzinfo) -> datetime:

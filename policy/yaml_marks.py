@@ -24,13 +24,14 @@ MAX_MISTAKES: Final = 50  # A person mends a screenful at a time; the search for
 
 _QUOTED: Final = 60  # Enough of what was met to find it.
 NOTED: Final = "\0"  # Begins the text of a value whose mistake was told when it was read.
+_MOST_COMPARED: Final = 200  # Names that a suggestion is looked for among: each costs up to 0.2 ms.
 MAX_SHOWN: Final = 2_000  # A longer line would be most of a report; its address must do.
 
-# Control characters, invisible and direction-changing ones, and what YAML 1.1 takes for line breaks. A line
-# could read one way to a person and another to the loader.
+# Control, invisible and direction-changing characters: a line could read otherwise to a person than to the loader.
 _FORBIDDEN: Final = re.compile(
-    r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    r"\ud800-\udfff\ufeff\ufff9-\uffff\U000e0000-\U000e0fff]|\r(?!\n)"
+    r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\xa0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f"
+    r"\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0"
+    r"\ufff9-\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]|\r(?!\n)"
 )
 _COMMENT: Final = re.compile(r"^( *)#(?!#)( *)(.*)$", re.MULTILINE)
 _INT: Final = re.compile(r"[-+]?[0-9]{1,18}|0o[0-7]{1,20}|0x[0-9a-fA-F]{1,15}")
@@ -102,11 +103,14 @@ class Problems:
         self.add(node.line, node.column, message, suggestion)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], most: int = _MOST_COMPARED) -> str:
     """Return "did you mean 'amount'?" for the nearest known word, or nothing."""
+    names = list(known)
+    if len(names) > most:
+        return ""
     import difflib
 
-    close = difflib.get_close_matches(word[:64], list(known), n=1, cutoff=0.55)
+    close = difflib.get_close_matches(word[:64], names, n=1, cutoff=0.55)
     return f"did you mean {close[0]!r}?" if close else ""
 
 
@@ -133,7 +137,7 @@ def read_yaml(source: str | bytes, problems: Problems) -> Node | None:
     except _BeyondLimitError as error:
         problems.add(error.line, error.column, str(error))
         return None
-    _note_loose_comments(text, builder.blocks, problems)
+    _note_loose_comments(text, builder.blocks, builder.flows, problems)
     if builder.root is None:
         problems.add(1, 1, "the file is empty", "a policy begins with 'version: 1'")
     return builder.root
@@ -195,14 +199,25 @@ def _syntax_hint(error: yaml.MarkedYAMLError, line: int) -> str:
     return f"in what begins at line {began.line + 1}"
 
 
-def _note_loose_comments(text: str, blocks: list[range], problems: Problems) -> None:
+def _note_loose_comments(text: str, blocks: list[range], flows: list[range], problems: Problems) -> None:
     """Refuse a comment that a single '#' could have made of a line (one slip must not switch off a rule)."""
     inside = {line for block in blocks for line in block}
+    braced = {line for flow in flows for line in flow}
     line, seen = 1, 0
     for found in _COMMENT.finditer(text):
         line, seen = line + text.count("\n", seen, found.start()), found.start()
         indent, gap, words = len(found.group(1)), len(found.group(2)), found.group(3)
-        if not words.strip() or line in inside or (indent % 2 == 0 and gap % 2 == 1):
+        if not words.strip() or line in inside:
+            continue
+        if line in braced:
+            problems.add(
+                line,
+                indent + 1,
+                "no comment stands between braces or brackets; write it above them",
+                "so that a lone '#' slipped in before a line cannot switch it off",
+            )
+            continue
+        if indent % 2 == 0 and gap % 2 == 1:
             continue
         problems.add(
             line,
@@ -226,9 +241,11 @@ class _Builder:
     def __init__(self, problems: Problems) -> None:
         self.root: Node | None = None
         self.blocks: list[range] = []  # Lines inside block scalars, where '#' begins no comment.
+        self.flows: list[range] = []  # Lines after the first of what stands in braces or brackets.
         self._problems = problems
         # Each with the key that awaits its value.
         self._open: list[tuple[Table | Items, list[Scalar | None]]] = []
+        self._braces: list[Table | Items] = []  # Those of the open ones that stand in braces or brackets.
         self._nodes = 0
         self._documents = 0
 
@@ -241,12 +258,12 @@ class _Builder:
         elif isinstance(event, yaml.SequenceStartEvent):
             self._enter(Items([], *_where(event)), event)
         elif isinstance(event, yaml.CollectionEndEvent):
-            self._place(self._open.pop()[0])
+            self._place(self._close(event))
         elif isinstance(event, yaml.AliasEvent):
-            self._note(
-                event, f"aliases such as *{event.anchor} are not allowed", "write the value out, or quote it"
-            )
-            self._place(Scalar(None, f"{NOTED}{event.anchor}", *_where(event)))
+            name = str(event.anchor)
+            told = f"aliases such as *{name[:_QUOTED]} are not allowed"
+            self._note(event, told, "write the value out, or quote it")
+            self._place(Scalar(None, f"{NOTED}{name}", *_where(event)))
         elif isinstance(event, yaml.DocumentStartEvent):
             self._start_document(event)
 
@@ -262,12 +279,27 @@ class _Builder:
         self._count(event)
         if len(self._open) >= MAX_DEPTH:
             raise _BeyondLimitError(f"nested more than {MAX_DEPTH} deep", event)
+        if event.flow_style:
+            self._braces.append(node)
+        elif node.column % 2 == 0:
+            self._note(
+                event,
+                "this is indented by an odd number of spaces; write two for each step",
+                "so that a lone '#' slipped in before a line cannot switch it off",
+            )
         self._open.append((node, [None]))
+
+    def _close(self, event: yaml.CollectionEndEvent) -> Table | Items:
+        node = self._open.pop()[0]
+        if self._braces and self._braces[-1] is node:
+            self._braces.pop()
+            self.flows.append(range(node.line + 1, _where(event)[0] + 1))
+        return node
 
     def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
         self._check_marks(event)
         self._count(event)
-        (line, column), end, text = _where(event), self._end(event), event.value
+        (line, column), end, text = _where(event), self._end(event), self._seen(event)
         if event.style in {"|", ">"}:
             self.blocks.append(range(line + 1, end))
         elif end != line and text:
@@ -276,6 +308,18 @@ class _Builder:
             )
         value = _resolve(text) if event.implicit[0] and not event.style else text
         return Scalar(value, text, line, column)
+
+    def _seen(self, event: yaml.ScalarEvent) -> str:
+        """Return a value's text; what an escape in quotes would smuggle in is refused here."""
+        found = _FORBIDDEN.search(event.value)
+        if found is None:
+            return str(event.value)
+        self._note(
+            event,
+            f"an escape makes an invisible or control character (U+{ord(found.group()):04X}) here",
+            "remove it",
+        )
+        return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", event.value)
 
     def _end(self, event: yaml.ScalarEvent) -> int:
         """Return the line a value ends in; for a block, the first line after it."""
@@ -319,7 +363,9 @@ class _Builder:
     def _check_marks(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
         if event.anchor:
             self._note(
-                event, f"anchors such as &{event.anchor} are not allowed", "write the value where it is used"
+                event,
+                f"anchors such as &{event.anchor[:_QUOTED]} are not allowed",
+                "write the value where it is used",
             )
         if event.tag:
             self._note(

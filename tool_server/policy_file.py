@@ -17,7 +17,7 @@ import structlog
 from policy.errors import ConfigurationError
 from policy.language import Policy
 from policy.load import load, read_source
-from policy.reload import Kept, Offered, Unchanged, reload_file
+from policy.reload import Kept, Offered, Unchanged, read_sources, reload
 from policy.tools import TOOLS_FILE, ToolInfo, Tools, load_tools, tools_json
 
 STRANGERS: str = "tools.json"  # Beside policies.yaml: the accepted tools of plugins that are not ours.
@@ -95,23 +95,24 @@ class PolicyFile:
         One that does not load, or breaks its cases, keeps the old policy.
         """
         try:
-            digest = sha256(read_source(self._path)).hexdigest()
+            sources = read_sources(self._path)
         except ConfigurationError as error:
             self._shout(str(error))
             return
+        digest = sha256(sources.text).hexdigest()
         if digest == self._seen:
             return
-        self._seen = digest
-        match reload_file(self._policy, self._path, self._tools):
+        match reload(self._policy, sources, self._tools):
             case Unchanged():
                 self.problem = ""
             case Kept(alarm=alarm):
                 self._shout(alarm)
             case Offered(policy=policy):
-                await self._offer(policy)
+                await self._offer(policy, sources.text.decode("utf-8"))
+        self._seen = digest  # Only now: what went wrong on the way is tried, and told, again.
 
-    async def _offer(self, policy: Policy) -> None:
-        text = read_source(self._path).decode("utf-8")
+    async def _offer(self, policy: Policy, text: str) -> None:
+        """Offer the very text whose cases ran, whatever stands in the file by now."""
         became = await self._books.activate(text, self._path.name, by="system:reload", at=self._now())
         self._policy, self.problem = policy, ""
         _log.warning("the policy file changed", became=getattr(became, "state", ""), sha256=policy.sha256)

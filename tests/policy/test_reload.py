@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from policy.errors import ConfigurationError
 from policy.load import load
-from policy.reload import Kept, Offered, Sources, Unchanged, reload, reload_file
+from policy.reload import Kept, Offered, Sources, Unchanged, read_sources, reload
 from policy.tools import load_tools
 
 TOOLS = load_tools()
@@ -77,14 +80,12 @@ def test_a_file_on_the_disk_is_read_with_the_cases_beside_it(tmp_path: Path) -> 
     """Every *.cases.yaml of its folder belongs to it."""
     (tmp_path / "policies.yaml").write_bytes(OLD_TEXT)
     (tmp_path / "drafts.cases.yaml").write_bytes(CASE)
-    assert isinstance(reload_file(None, tmp_path / "policies.yaml", TOOLS), Kept)
+    assert isinstance(reload(None, read_sources(tmp_path / "policies.yaml"), TOOLS), Kept)
     (tmp_path / "policies.yaml").write_bytes(NEW_TEXT)
-    assert isinstance(reload_file(None, tmp_path / "policies.yaml", TOOLS), Offered)
+    assert isinstance(reload(None, read_sources(tmp_path / "policies.yaml"), TOOLS), Offered)
 
 
-def test_a_file_that_has_gone_keeps_the_old_policy(tmp_path: Path) -> None:
-    """An editor that replaces a file leaves a moment without one; that must not stop the house."""
-    kept = reload_file(OLD, tmp_path / "policies.yaml", TOOLS)
-    assert isinstance(kept, Kept)
-    assert kept.policy is OLD
-    assert "cannot be read" in kept.alarm
+def test_a_file_that_has_gone_says_so(tmp_path: Path) -> None:
+    """An editor that replaces a file leaves a moment without one; whoever looks keeps the old policy."""
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read_sources(tmp_path / "policies.yaml")

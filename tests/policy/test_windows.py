@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from policy import windows
@@ -45,6 +45,8 @@ def test_every_instant_lies_in_its_window(now: datetime, name: str, window: Wind
 
 
 @given(INSTANTS, st.sampled_from(ZONES), st.sampled_from((DAY, MONTH)))
+@example(at("2015-10-02T00:00"), "America/Havana", MONTH)  # One o'clock became midnight on the first.
+@example(at("2006-10-29T03:00"), "America/St_Johns", DAY)  # A minute past midnight became 23:01.
 def test_the_key_changes_at_the_end_and_not_before(now: datetime, name: str, window: Window) -> None:
     """The row a payment is kept in and the room that comes back must agree on when the window ends."""
     tz = windows.zone(name)

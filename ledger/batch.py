@@ -153,7 +153,7 @@ def _alone(connection: Connection, job: Job, machine: Machine) -> Done:
         machine.sources.kept.committed()
         machine.reached("committed", _name(job))
     except BursarError as refused:
-        machine.sources.kept.forget()
+        _forget(machine)  # A rare command may have written the house and read it again before it refused.
         error: Exception = refused
     except Exception as broken:  # noqa: BLE001 -- whatever broke, its caller must hear of it and the writer must go on
         machine.failed(_name(job), broken)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
 
@@ -14,10 +14,13 @@ from ledger.engines.tx import Tx
 from ledger.flush import flush
 from ledger.load import open_world
 from ledger.world import World
-from policy.errors import BursarError
+from policy.errors import Busy, Unavailable
 
 T = TypeVar("T")
 A = TypeVar("A")
+
+# What either driver calls a fault of what was written, and not of the database (PEP 249).
+_OF_ONE_ROW: Final = frozenset({"IntegrityError", "DataError"})
 
 
 async def together(core: Core, name: str, works: Sequence[Callable[[Tx, World], A]]) -> list[A]:
@@ -80,9 +83,15 @@ class Shared(Generic[T, A]):
 
     async def _apart(self, batch: Sequence[_Waiting[T, A]], error: Exception) -> None:
         """Write one by one, so that what cannot be written takes nobody with it; alone, hear of the error."""
-        is_told = len(batch) == 1 or isinstance(error, BursarError)
+        is_told = len(batch) == 1 or _is_everybodys(error)
         for each in batch:
             if not is_told:
                 await self._together([each])
             elif not each.answer.done():
                 each.answer.set_exception(error)
+
+
+def _is_everybodys(error: Exception) -> bool:
+    """Say whether each would meet the same alone: a ledger that takes nothing now, and not one bad row."""
+    bad_row = any(each.__name__ in _OF_ONE_ROW for each in type(error.__cause__).__mro__)
+    return isinstance(error, Busy) or (isinstance(error, Unavailable) and not bad_row)

@@ -16,7 +16,7 @@ import structlog
 from ledger.commands import Admission, Admitted, Claim, Claimed, NotClaimed, Settled
 from ledger.records import CallRecord, CallState
 from plugins.registry import LoadedTool, Registry
-from policy.errors import CallRefused
+from policy.errors import CallRefused, Unavailable
 from tool_server.attempt import AttemptBooks, AttemptParts, attempt, carried_out, claim_of
 from tool_server.loops import every, wait
 from tool_server.reconcile import Reconciler
@@ -92,13 +92,17 @@ class Dispatcher:
         Whoever stops waiting for the answer stops nothing.
         """
         loaded = self._registry.tools.get(command.call.tool)
-        if not self._at_work or self._room.locked() or loaded is None:
+        # Counted as they are begun, not as they get in: who waited for room would not even be admitted, and
+        # would claim later on a readiness that was fresh once.
+        if not self._at_work or len(self._tasks) >= MOST_AT_ONCE or loaded is None:
             return None
         if loaded.tool.execute is None or not self._parts.providers.is_fresh(loaded.tool.provider):
             return None
         told: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
         told.add_done_callback(_heard)
         self._start(command.call_id, self._admit_and_execute(command, loaded, told))
+        # Stopped before it is admitted, or even begun: nobody else would tell whoever asked.
+        self._tasks[command.call_id].add_done_callback(lambda _done: _stopped(told))
         return told
 
     @property
@@ -217,14 +221,10 @@ class Dispatcher:
         claim = claim_of(self._parts, command.call_id, loaded, references=command.references)
         try:
             admitted, claimed = await self._books.admit_and_claim(command, claim)
-        except BaseException as error:
-            if told.done():
-                return
-            if isinstance(error, Exception):
+        except Exception as error:  # noqa: BLE001 -- whoever asked hears of it, whatever it is
+            if not told.done():
                 told.set_exception(error)
-                return
-            told.cancel()
-            raise
+            return
         if not told.done():
             told.set_result(admitted)
         if isinstance(claimed, Claimed):
@@ -247,6 +247,12 @@ class Dispatcher:
         if call.state is CallState.QUEUED:
             self._not_before[call_id] = self._parts.monotonic() + self._held_again_s
         self._waiting.notify(call)
+
+
+def _stopped(told: asyncio.Future[Admitted]) -> None:
+    """Say that the house stopped before it knew; the same key finds what was admitted all the same."""
+    if not told.done():
+        told.set_exception(Unavailable("the server is stopping; call again in a minute with the same key"))
 
 
 def _heard(told: asyncio.Future[Admitted]) -> None:

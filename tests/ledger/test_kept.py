@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from ledger.audit.house_kinds import RunChanged
+from ledger.engines.tx import Tx
+from ledger.flush import flush
 from ledger.kept import Kept
+from ledger.load import open_world
 from ledger.world import House, World
-from tests.ledger.till import JUDGE
+from policy.errors import RecordMissing
+from tests.ledger.till import JUDGE, Till
 
 SEAL = (1, 0, 7, 3)
 
@@ -46,3 +51,21 @@ def test_a_failure_forgets_everything() -> None:
     kept.forget()
     kept.committed()
     assert kept.take("acct", SEAL) is None
+
+
+async def test_a_house_that_was_read_before_a_refusal_is_forgotten_too(till: Till) -> None:
+    """Rolled back with the refusal, its version is given once more, perhaps by another process' change."""
+    core = till.ledger._core  # noqa: SLF001 -- a rare command that refuses late
+    sources, account = core.machine.sources, till.ledger.account_id
+
+    def work(tx: Tx, world: World) -> None:
+        world.close(("provider", "stripe"), "a test says so", 1)
+        world.log(RunChanged(state="open", project="shop", order_id=None), "run_none", "system:test", 1)
+        flush(tx, world, core.machine.sinks)
+        assert open_world(tx, account, sources).house.postures
+        raise RecordMissing("nothing of it counts")
+
+    with pytest.raises(RecordMissing):
+        await core.rare("refused", work)
+    assert account not in sources.houses
+    assert not (await core.house()).postures

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from sqlite3 import IntegrityError
 
 import pytest
 
 from ledger.sharing import Shared
-from policy.errors import Unavailable
+from policy.errors import RecordMissing, Unavailable
 
 
 class Book:
@@ -67,3 +68,23 @@ async def test_whoever_stops_waiting_stops_nobody_else() -> None:
     with pytest.raises(asyncio.CancelledError):
         await gone
     assert book.batches == [[1, 2]]
+
+
+async def test_a_row_that_the_database_refuses_takes_nobody_with_it() -> None:
+    """The writer says `unavailable` of those, too; told to all, they would come back together for ever."""
+    kept: list[int] = []
+
+    async def write(items: Sequence[int]) -> list[int]:
+        if 0 in items:
+            raise Unavailable("the ledger cannot be written now") from IntegrityError("a key is there twice")
+        if -1 in items:
+            raise RecordMissing("there is no such call")
+        kept.extend(items)
+        return list(items)
+
+    shared = Shared(write, most=4)
+    answers = await asyncio.gather(*(shared.put(number) for number in (1, 0, 2)), return_exceptions=True)
+    assert isinstance(answers[1], Unavailable)
+    answers = await asyncio.gather(*(shared.put(number) for number in (3, -1, 4)), return_exceptions=True)
+    assert isinstance(answers[1], RecordMissing)
+    assert kept == [1, 2, 3, 4]

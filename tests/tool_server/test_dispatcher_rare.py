@@ -20,7 +20,7 @@ from policy.errors import Busy, Unavailable
 from policy.language import PluginEntry
 from policy.model import Call, Effect, Kind, Mode
 from tool_server.attempt import AttemptParts
-from tool_server.dispatcher import Begun, Dispatcher
+from tool_server.dispatcher import MOST_AT_ONCE, Begun, Dispatcher
 from tool_server.providers import Providers
 from tool_server.reconcile import Reconciler
 from tool_server.waiting import Waiting, settled
@@ -296,10 +296,28 @@ async def test_what_would_run_at_once_is_refused_like_anything_else(end: str) ->
         await bench.dispatcher.drain(0.0)
     bench.books.turn.set()
     await asyncio.wait((begun,), timeout=5)
-    assert begun.cancelled() if end != "refused" else isinstance(begun.exception(), Busy)
+    told = {"refused": Busy, "stopped": Unavailable}.get(end)
+    assert begun.cancelled() if told is None else isinstance(begun.exception(), told)
     await bench.dispatcher.drain(1.0)
     await asyncio.wait_for(task, 5)
     assert bench.dispatcher.begin(an_admission(bench)) is None
+
+
+async def test_only_as_many_begin_at_once_as_there_is_room_for() -> None:
+    """Who waited for room would hear nothing meanwhile, and claim on a readiness that was fresh once."""
+    bench = Bench(knows=True)
+    await bench.providers.check("shop")
+    task = asyncio.create_task(bench.dispatcher.run())
+    await asyncio.sleep(0)  # `run` has to begin.
+    bench.books.ids = ()
+    asked = [structs.replace(an_admission(bench), call_id=f"call_{at}") for at in range(MOST_AT_ONCE + 6)]
+    begun = [bench.dispatcher.begin(each) for each in asked]  # All within one turn of the loop.
+    assert [each is None for each in begun] == [False] * MOST_AT_ONCE + [True] * 6
+    bench.books.refuse = Busy("full")
+    bench.books.turn.set()
+    await asyncio.wait_for(bench.dispatcher.idle(), 5)
+    await bench.dispatcher.drain(1.0)
+    await asyncio.wait_for(task, 5)
 
 
 async def test_a_call_that_moved_on_is_not_started_again() -> None:

@@ -27,7 +27,7 @@ NOTED: Final = "\0"  # Begins the text of a value whose mistake was told when it
 _MOST_COMPARED: Final = 200  # Names that a suggestion is looked for among: each costs up to 0.2 ms.
 MAX_SHOWN: Final = 2_000  # A longer line would be most of a report; its address must do.
 
-# Control, invisible and direction-changing characters: a line could read otherwise to a person than to the loader.
+# Control, invisible and direction-changing characters: what a person reads must be what the loader reads.
 _FORBIDDEN: Final = re.compile(
     r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\xa0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f"
     r"\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0"

@@ -33,13 +33,11 @@ class Kept(Struct):
 
     worlds: dict[str, tuple[Seal, World]] = field(default_factory=dict)
     left: dict[str, tuple[Seal, World]] = field(default_factory=dict)
-    # Off: with it, claims stood in the log after a stop had committed (tests/tool_server/test_posture_flips.py).
-    goes_on: bool = False
 
     def take(self, account: str, seal: Seal) -> World | None:
         """Return the World of an account where it is still true, for one transaction."""
         found = self.worlds.pop(account, None)
-        return found[1] if self.goes_on and found is not None and found[0] == seal else None
+        return found[1] if found is not None and found[0] == seal else None
 
     def leave(self, world: World, seal: Seal) -> None:
         """Give a World back at a transaction's end."""

@@ -25,7 +25,7 @@ def world() -> World:
 
 def test_a_world_is_remembered_once_its_transaction_has_committed() -> None:
     """What a transaction leaves may still be rolled back."""
-    kept, left = Kept(goes_on=True), world()
+    kept, left = Kept(), world()
     kept.leave(left, SEAL)
     assert kept.take("acct", SEAL) is None
     kept.committed()
@@ -36,7 +36,7 @@ def test_a_world_is_remembered_once_its_transaction_has_committed() -> None:
 @pytest.mark.parametrize("place", range(len(SEAL)))
 def test_any_sign_of_another_writer_makes_it_forgotten(place: int) -> None:
     """House version, epoch, length of the log, foreign commits: each alone says that somebody wrote."""
-    kept = Kept(goes_on=True)
+    kept = Kept()
     kept.leave(world(), SEAL)
     kept.committed()
     assert kept.take("acct", tuple(value + (at == place) for at, value in enumerate(SEAL))) is None
@@ -44,7 +44,7 @@ def test_any_sign_of_another_writer_makes_it_forgotten(place: int) -> None:
 
 def test_a_failure_forgets_everything() -> None:
     """M1: planners may have moved its rows along edges that were rolled back."""
-    kept = Kept(goes_on=True)
+    kept = Kept()
     kept.leave(world(), SEAL)
     kept.committed()
     kept.leave(world(), SEAL)

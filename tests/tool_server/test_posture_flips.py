@@ -69,21 +69,23 @@ async def approved(desk: Desk, asked: CallResult) -> None:
     await desk.approve(asked)
 
 
-def claimed_while_stopped(database: Path) -> tuple[int, int]:
-    """Return how many claims stand in the log, and how many of them while the account was stopped."""
-    stopped, claims, wrong = False, 0, 0
+def claimed_while_stopped(database: Path) -> tuple[set[str], int]:
+    """Return the calls whose claims stand in the log, and how many claims there are from under a stop.
+
+    A claim to look an unknown outcome up moves no money, and a stop rightly lets it pass.
+    """
+    stopped, claimed, wrong = False, set(), 0
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        for kind, body in connection.execute("SELECT kind, body FROM audit_entry ORDER BY seq"):
+        for kind, subject, body in connection.execute(
+            "SELECT kind, subject_id, body FROM audit_entry ORDER BY seq"
+        ):
+            facts = json.loads(body)["facts"]
             if kind == "posture.moved":
-                stopped = _posture(json.loads(body)) != Posture.NORMAL
-            elif kind == "call.claimed":
-                claims += 1
+                stopped = facts["posture"] != Posture.NORMAL
+            elif kind == "call.claimed" and facts["purpose"] != "lookup":
+                claimed.add(subject)
                 wrong += stopped
-    return claims, wrong
-
-
-def _posture(body: dict[str, Any]) -> str:
-    return str(body["facts"]["posture"])
+    return claimed, wrong
 
 
 async def test_no_call_is_claimed_after_a_stop_has_committed(
@@ -93,10 +95,12 @@ async def test_no_call_is_claimed_after_a_stop_has_committed(
     share = 10 if deep else 1
     async with opened(await a_place(tmp_path, shop, policy=WIDE)) as desk:
         await flipped(desk, FLIPS * share, IN_FLIGHT * share)
-    claims, wrong = claimed_while_stopped(tmp_path / "bursar.db")
+    claimed, wrong = claimed_while_stopped(tmp_path / "bursar.db")
     assert wrong == 0
-    assert claims > FLIPS, "hardly any call came through before its stop"
-    assert len(shop.orders()) == claims
+    assert len(claimed) > FLIPS, "hardly any call came through before its stop"
+    ordered = [each["ref"] for each in shop.orders()]
+    assert len(ordered) == len(set(ordered))
+    assert set(ordered) <= claimed  # Some answers, and some orders, are lost to the provider's time limit.
 
 
 async def test_the_harness_sees_a_house_that_looks_only_at_admission(tmp_path: Path, shop: Shop) -> None:
@@ -112,7 +116,7 @@ async def test_the_harness_sees_a_house_that_looks_only_at_admission(tmp_path: P
     twin = Judge(honest.needs, forgetful, honest.load)
     async with opened(place, ledger=await ledger_of(place, judge=twin)) as desk:
         await flipped(desk, TWIN_FLIPS, IN_FLIGHT)
-    claims, wrong = claimed_while_stopped(tmp_path / "bursar.db")
+    claimed, wrong = claimed_while_stopped(tmp_path / "bursar.db")
     with pytest.raises(AssertionError):
         assert wrong == 0
-    assert claims >= wrong
+    assert len(claimed) >= wrong

@@ -31,6 +31,7 @@ KEPT: Final = frozenset(
     }
 )
 CHILDREN: Final = Path(__file__).parent / "guard"  # What every Python that a test starts runs first.
+NOBODY: Final = CHILDREN / "nobody.pem"  # A certificate whose private key was never kept.
 STRAYED: Final[list[str]] = []  # Hosts beyond this machine that something in this process tried to reach.
 STRAYED_CHILDREN: Final = pytest.StashKey[Path]()
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
@@ -52,7 +53,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.timeout = DEEP_TIMEOUT_S
     _forget_our_environment()
     _stay_on_this_machine(config)
-    _keep_children_here(config)
     _set_hypothesis_profile()
 
 
@@ -282,8 +282,11 @@ def _forget_our_environment() -> None:
 
 def _stay_on_this_machine(config: pytest.Config) -> None:
     """Refuse connections and name look-ups beyond this machine: a test needs no world."""
+    _keep_children_here(config)
     if os.environ.get("STRIPE_SANDBOX_KEY") and "stripe_sandbox" in config.option.markexpr:
         return  # Somebody asked for real Stripe, with a test key of their own.
+    # No HTTP client here trusts anybody; nor does each of them spend 30 ms on reading whom the world trusts.
+    os.environ["SSL_CERT_FILE"] = str(NOBODY)
     here = {"localhost", "127.0.0.1", "::1", "", None, urlsplit(_given_postgres() or "").hostname}
 
     def refuse_strangers(event: str, arguments: tuple[Any, ...]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import subprocess
 import sys
@@ -69,7 +70,7 @@ class Shop(Struct, frozen=True):
 
     def control(self, **orders: Any) -> dict[str, Any]:
         """Tell the shop how to misbehave."""
-        answer: dict[str, Any] = httpx.post(f"{self.address}/control", json=orders, timeout=5).json()
+        answer: dict[str, Any] = wire().post(f"{self.address}/control", json=orders).json()
         return answer
 
     def reset(self) -> None:
@@ -82,12 +83,18 @@ class Shop(Struct, frozen=True):
 
     def orders(self) -> list[dict[str, Any]]:
         """Return what the shop really did."""
-        found: list[dict[str, Any]] = httpx.get(f"{self.address}/truth", timeout=5).json()["orders"]
+        found: list[dict[str, Any]] = wire().get(f"{self.address}/truth").json()["orders"]
         return found
 
     def requests(self) -> int:
         """Return how many orders were sent to it, done or not."""
-        return int(httpx.get(f"{self.address}/truth", timeout=5).json()["requests"])
+        return int(wire().get(f"{self.address}/truth").json()["requests"])
+
+
+@functools.cache
+def wire() -> httpx.Client:
+    """Return this process's line to the shops it has started."""
+    return httpx.Client(timeout=5)
 
 
 @contextmanager
@@ -140,7 +147,7 @@ async def a_place(
     **settings: Any,
 ) -> Place:
     """Write a policy file, and make an account where the database is not `prepared` with one."""
-    file = written(folder, policy.format(address=shop.address, mode=mode, timeout_s="0.6"))
+    file = written(folder, policy.format(address=shop.address, mode=mode, timeout_s="1.5"))
     db = db or f"sqlite:///{folder / 'bursar.db'}"
     wiring = Wiring(
         release=folder / "no-tools.json",

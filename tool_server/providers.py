@@ -29,7 +29,7 @@ _log = structlog.get_logger("bursar.providers")
 
 
 class Checked(Struct, frozen=True):
-    """One check and when it was made, on the monotonic clock and on the wall."""
+    """One check and when it was begun, on the monotonic clock and on the wall."""
 
     readiness: Readiness
     at_s: float
@@ -71,7 +71,15 @@ class Providers:
 
     async def fresh(self, name: str) -> Readiness:
         """Return readiness measured at most `fresh_s` ago, asking the provider where it is older."""
-        return self._checked[name].readiness if self.is_fresh(name) else await self.check(name)
+        if self.is_fresh(name):
+            return self._checked[name].readiness
+        asked_s = self._monotonic()
+        readiness = await self.check(name)
+        found = self._checked.get(name)
+        if found is not None and found.at_s < asked_s - self._fresh_s:
+            # What another caller had begun to ask may tell of an account that was changed before this one came.
+            readiness = await self.check(name)
+        return readiness
 
     def is_fresh(self, name: str) -> bool:
         """Say whether a provider was measured at most `fresh_s` ago."""
@@ -99,7 +107,8 @@ class Providers:
         """
         self._distrusted[name] = why
         found = self.readiness(name)
-        self._keep(name, structs.replace(found, ready=False, missing=(*found.missing, why)))
+        readiness = structs.replace(found, ready=False, missing=(*found.missing, why))
+        self._keep(name, Checked(readiness, self._monotonic(), self._now()))
 
     def facts(self, *, live_spend: bool) -> ProcessFacts:
         """Return what this process knows, for a decision."""
@@ -123,7 +132,7 @@ class Providers:
                 _log.exception("a provider did not close", provider=name)
 
     async def _measure(self, name: str) -> Readiness:
-        provider = self._providers[name]
+        provider, begun = self._providers[name], (self._monotonic(), self._now())
         try:
             async with asyncio.timeout(provider.check_timeout_s):
                 readiness = await provider.check()
@@ -133,7 +142,7 @@ class Providers:
             _log.exception("a readiness check broke", provider=name)
             readiness = _red(f"the check of {name} broke with {type(error).__name__}; see the log")
         readiness = self._against_binding(name, readiness)
-        self._keep(name, readiness)
+        self._keep(name, Checked(readiness, *begun))
         return readiness
 
     def _against_binding(self, name: str, readiness: Readiness) -> Readiness:
@@ -159,11 +168,11 @@ class Providers:
             return structs.replace(readiness, ready=False, missing=(*readiness.missing, why))
         return readiness
 
-    def _keep(self, name: str, readiness: Readiness) -> None:
-        before = self._checked.get(name)
+    def _keep(self, name: str, checked: Checked) -> None:
+        before, readiness = self._checked.get(name), checked.readiness
         if before is None or before.readiness.ready != readiness.ready:
             _log.info("readiness", provider=name, ready=readiness.ready, missing=readiness.missing)
-        self._checked[name] = Checked(readiness, self._monotonic(), self._now())
+        self._checked[name] = checked
 
 
 def differs(bound: Binding | ProviderIdentity, measured: ProviderIdentity) -> bool:

@@ -130,6 +130,17 @@ async def test_callers_that_come_together_share_one_question() -> None:
     assert house.shop.asked == 1
 
 
+async def test_m4_a_question_begun_long_ago_answers_nobody_who_comes_now() -> None:
+    """M4: a slow answer tells of the account that was there when it was asked for."""
+    house = House()
+    slow = asyncio.create_task(house.providers.check("shop"))
+    await asyncio.sleep(0)  # It has asked by now.
+    house.clock += 6
+    await house.providers.fresh("shop")
+    await slow
+    assert house.shop.asked == 2
+
+
 async def test_m30_a_contradiction_is_not_forgotten() -> None:
     """M30: evidence against the binding stops the provider until somebody has looked and started anew."""
     house = House()

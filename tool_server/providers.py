@@ -77,7 +77,7 @@ class Providers:
         readiness = await self.check(name)
         found = self._checked.get(name)
         if found is not None and found.at_s < asked_s - self._fresh_s:
-            # What another caller had begun to ask may tell of an account that was changed before this one came.
+            # Begun for another caller, it may tell of an account that was changed before this one came.
             readiness = await self.check(name)
         return readiness
 

@@ -23,11 +23,13 @@ class Shop:
     def __init__(self) -> None:
         self.answer: Readiness | Exception | None = Readiness(ready=True, identity=GOOD)
         self.asked = 0
+        self.heard = asyncio.Event()
         self.closed = False
 
     async def check(self) -> Readiness:
         """Answer as told; None never answers."""
         self.asked += 1
+        self.heard.set()
         if self.answer is None:
             await asyncio.Event().wait()
         if isinstance(self.answer, Exception):
@@ -134,8 +136,7 @@ async def test_m4_a_question_begun_long_ago_answers_nobody_who_comes_now() -> No
     """M4: a slow answer tells of the account that was there when it was asked for."""
     house = House()
     slow = asyncio.create_task(house.providers.check("shop"))
-    while not house.shop.asked:
-        await asyncio.sleep(0)  # The other task takes its turn.
+    await house.shop.heard.wait()
     house.clock += 6
     await house.providers.fresh("shop")
     await slow

@@ -288,13 +288,9 @@ def _actor(by: str) -> str:
 
 
 def seen(tx: Tx, account: str, names: dict[str, int]) -> None:
-    """Note when agents were last seen: nothing waits for it and nothing depends on it."""
-    for name, at_us in names.items():
-        tx.connection.execute(
-            update(h.agents)
-            .where(h.agents.c.account_id == account, h.agents.c.name == name)
-            .values(last_seen_at_us=at_us)
-        )
+    """Note when agents were last seen: nothing depends on it, and all who buy wait for it."""
+    # In one order everywhere, so that two processes never wait for each other's rows.
+    tx.many_rows(sql.SEEN_AGENTS, [(at_us, account, name) for name, at_us in sorted(names.items())])
 
 
 def due_standing_runs(tx: Tx, world: World, at: datetime) -> list[str]:

@@ -293,6 +293,7 @@ INSERT_PAYLOADS: Final = SetStatement(
 INSERT_NODES: Final = insert_all(g.log_node)
 SET_HEAD: Final = update_columns(g.log_head, ("account_id",), ("size", "frontier"))
 SET_ORDINAL: Final = update_columns(h.accounts, ("account_id",), ("next_ordinal",))
+SEEN_AGENTS: Final = update_columns(h.agents, ("account_id", "name"), ("last_seen_at_us",))
 SET_HOUSE: Final = Statement(
     update(h.accounts)
     .values(house_version=h.accounts.c.house_version + literal_column("1"))

@@ -7,6 +7,7 @@ here: a person completes the checkout with the card shown in Stripe's Dashboard.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final
@@ -29,7 +30,7 @@ from plugins.payments.common import (
     sendable,
     since,
 )
-from plugins.payments.outcomes import is_stored, reported
+from plugins.payments.outcomes import is_stored, looked_up, reported
 from plugins.payments.stripe_api import PROVIDER, Answer, StripeApi
 from plugins.tool import (
     Described,
@@ -153,7 +154,7 @@ class _Buyer:
         if wrong := await right_account(self._api, "spend", context):
             return wrong
         made = await self._made(args, context)
-        return await self._activate(made, args, context)
+        return await self._finished(made, args, context)
 
     async def _made(self, args: CardPurchase, context: ExecuteContext) -> Answer:
         """Create the card. Raises stripe.StripeError, but not for a stored answer that hides a card."""
@@ -184,18 +185,32 @@ class _Buyer:
             )
         except stripe.APIError as broken:
             # Under this key Stripe will answer so for ever; what it did before it broke can be found.
-            found = await self._marked(context) if is_stored(broken) else None
+            found = None
+            if is_stored(broken):
+                with suppress(stripe.StripeError):  # A question refused is no answer: it stays unknown.
+                    found = await self._marked(context)
             if found is None:
                 raise
             return found
 
-    async def _activate(self, made: Answer, args: CardPurchase, context: ExecuteContext) -> OutcomeReport:
+    async def _finished(self, made: Answer, args: CardPurchase, context: ExecuteContext) -> OutcomeReport:
+        """Activate the card that is there now, or give it up; whatever is refused from here, it is there."""
+        import stripe
+
+        reference = str(made.data["id"])
+        try:
+            return await self._activate(reference, args, context)
+        except (stripe.StripeError, SendTooLate) as unsure:
+            # The card may be active, so no refusal means "nothing happened"; a lookup or a replay can tell.
+            return _in_doubt(reference, "activation_unknown", f"its state is not known ({unsure})"[:200])
+
+    async def _activate(self, reference: str, args: CardPurchase, context: ExecuteContext) -> OutcomeReport:
+        """Activate the card, and cancel it where that is refused. Raises stripe.StripeError, SendTooLate."""
         import stripe
 
         cards = self._api.client("spend").v1.issuing.cards
-        reference = str(made.data["id"])
+        context.guard()
         try:
-            context.guard()
             active = await self._api.ask(
                 cards.update_async(
                     reference, {"status": "active"}, {"idempotency_key": context.key_step("activate")}
@@ -203,16 +218,10 @@ class _Buyer:
             )
         except (stripe.InvalidRequestError, stripe.CardError, stripe.PermissionError) as refused:
             return await self._given_up(reference, refused, context)
-        except (stripe.StripeError, SendTooLate) as unsure:
-            if isinstance(unsure, stripe.StripeError) and is_stored(unsure):
-                return await self._after_stored(reference, args, unsure, context)
-            # The card exists and may be active: whatever the answer was, it is not "nothing happened".
-            return OutcomeReport(
-                outcome=Outcome.UNKNOWN,
-                code="activation_unknown",
-                message="the card was made; whether it is active is not known",
-                provider_ref=reference,
-            )
+        except stripe.StripeError as broken:
+            if is_stored(broken):
+                return await self._after_stored(reference, args, broken, context)
+            raise
         return await self._armed(active, args.amount, context, ProofBy.RESPONSE)
 
     async def _after_stored(
@@ -225,28 +234,39 @@ class _Buyer:
         return await self._given_up(reference, broken, context)
 
     async def _given_up(self, reference: str, refused: Exception, context: ExecuteContext) -> OutcomeReport:
+        """Cancel a card that Stripe would not activate. Raises stripe.StripeError, SendTooLate."""
         cards = self._api.client("spend").v1.issuing.cards
         context.guard()
+        # A key for each attempt: cancelling twice is cancelling once, and a stored refusal would stand.
+        key = context.key_step(f"cancel:{context.attempt}")
         cancelled = await self._api.ask(
-            cards.update_async(
-                reference, {"status": "canceled"}, {"idempotency_key": context.key_step("cancel")}
-            )
+            cards.update_async(reference, {"status": "canceled"}, {"idempotency_key": key})
         )
-        sure = cancelled.data.get("status") == "canceled"
+        if cancelled.data.get("status") != "canceled":
+            return _in_doubt(reference, "card_not_cancelled", f"it is {cancelled.data.get('status')}")
+        return self._over(
+            cancelled,
+            ProofBy.RESPONSE,
+            "activation_refused",
+            f"Stripe would not activate the card, so it was cancelled: {str(refused)[:200]}",
+        )
+
+    def _over(self, card: Answer, by: ProofBy, code: str, message: str) -> OutcomeReport:
+        """Report that a card is cancelled for good and bought nothing."""
         return OutcomeReport(
-            outcome=Outcome.FAILED if sure else Outcome.UNKNOWN,
-            code="activation_refused",
-            message=f"Stripe would not activate the card, so it was cancelled: {str(refused)[:200]}",
-            proof=self._api.proof(cancelled, ProofBy.RESPONSE),
+            outcome=Outcome.FAILED,
+            code=code,
+            message=message,
+            proof=self._api.proof(card, by),
             identity=self._api.answered_by("spend"),
             stored_answer=True,  # The card itself says it is cancelled, whatever went before.
-            provider_ref=reference,
+            provider_ref=str(card.data["id"]),
             retry="new_key",
         )
 
     async def find(self, args: CardPurchase, context: ExecuteContext) -> OutcomeReport:
         """Look for the card among those made since the call was admitted."""
-        return await reported(self._find(args, context))
+        return await looked_up(self._find(args, context))
 
     async def _find(self, args: CardPurchase, context: ExecuteContext) -> OutcomeReport:
         if wrong := await right_account(self._api, "spend", context):
@@ -256,13 +276,20 @@ class _Buyer:
             return absent(await self._api.account("spend"))
         if card.data.get("status") == "active":
             return await self._armed(card, args.amount, context, ProofBy.LOOKUP)
+        reference, status = str(card.data["id"]), str(card.data.get("status"))
+        if status == "canceled" and not await self._was_used(reference):
+            return self._over(
+                card, ProofBy.LOOKUP, "card_cancelled", "the card was cancelled, and never used"
+            )
         # Found but not armed: a lookup sends nothing, so it cannot finish the job; a replay or a person can.
-        return OutcomeReport(
-            outcome=Outcome.UNKNOWN,
-            code="card_not_active",
-            message=f"the card is {card.data.get('status')}",
-            provider_ref=str(card.data["id"]),
-        )
+        return _in_doubt(reference, "card_not_active", f"it is {status}")
+
+    async def _was_used(self, reference: str) -> bool:
+        """Say whether a card was ever asked or charged, forced captures included."""
+        issuing = self._api.client("spend").v1.issuing
+        asked = await issuing.authorizations.list_async({"card": reference, "limit": 1})
+        charged = await issuing.transactions.list_async({"card": reference, "limit": 1})
+        return bool(asked.data or charged.data)
 
     async def _marked(self, context: ExecuteContext) -> Answer | None:
         """Return the call's card as it is now, or None where there is none."""
@@ -303,6 +330,15 @@ class _Buyer:
             provider_ref=reference,
             changes=(RecordPurchase(purchase=purchase),),
         )
+
+
+def _in_doubt(reference: str, code: str, why: str) -> OutcomeReport:
+    return OutcomeReport(
+        outcome=Outcome.UNKNOWN,
+        code=code,
+        message=f"the card was made; {why}",
+        provider_ref=reference,
+    )
 
 
 def _check_url(args: CardPurchase) -> None:

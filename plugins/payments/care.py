@@ -21,7 +21,7 @@ from plugins.payments.common import (
     marks,
     right_account,
 )
-from plugins.payments.outcomes import reported
+from plugins.payments.outcomes import looked_up, reported
 from plugins.payments.stripe_api import PROVIDER, Answer, StripeApi
 from plugins.tool import (
     Applied,
@@ -248,7 +248,7 @@ class _Carer:
 
     async def find_refund(self, args: RefundPayment, context: ExecuteContext) -> OutcomeReport:
         """Look for the refund among those of the payment."""
-        return await reported(self._find_refund(args, context))
+        return await looked_up(self._find_refund(args, context))
 
     async def _find_refund(self, args: RefundPayment, context: ExecuteContext) -> OutcomeReport:
         if wrong := await right_account(self._api, "earn", context):
@@ -299,7 +299,7 @@ class _Carer:
 
     async def find_answer(self, args: AnswerDispute, context: ExecuteContext) -> OutcomeReport:
         """Look whether the dispute carries this call's mark and was submitted."""
-        return await reported(self._find_answer(args, context))
+        return await looked_up(self._find_answer(args, context))
 
     async def _find_answer(self, args: AnswerDispute, context: ExecuteContext) -> OutcomeReport:
         if wrong := await right_account(self._api, "earn", context):

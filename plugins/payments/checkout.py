@@ -37,7 +37,7 @@ from plugins.payments.common import (
     right_account,
     since,
 )
-from plugins.payments.outcomes import reported
+from plugins.payments.outcomes import looked_up, reported
 from plugins.payments.stripe_api import PROVIDER, Answer, StripeApi
 from plugins.tool import ApplyContext, Described, ExecuteContext, OutcomeReport, Records, Replay, Tool
 from policy.errors import InvalidArguments, NotReady
@@ -244,7 +244,7 @@ class _Seller:
 
     async def find_checkout(self, _args: CreateCheckout, context: ExecuteContext) -> OutcomeReport:
         """Look for the session among those made since the call was admitted."""
-        return await reported(self._find_checkout(context))
+        return await looked_up(self._find_checkout(context))
 
     async def _find_checkout(self, context: ExecuteContext) -> OutcomeReport:
         if wrong := await right_account(self._api, "earn", context):
@@ -308,7 +308,7 @@ class _Seller:
 
     async def find_link(self, _args: CreateLink, context: ExecuteContext) -> OutcomeReport:
         """Look for the link among all of ours."""
-        return await reported(self._find_link(context))
+        return await looked_up(self._find_link(context))
 
     async def _find_link(self, context: ExecuteContext) -> OutcomeReport:
         if wrong := await right_account(self._api, "earn", context):

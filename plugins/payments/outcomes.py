@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import structs
+
 from ledger.records import Outcome
 from plugins.tool import OutcomeReport
 from policy.errors import NotReady
@@ -40,6 +42,16 @@ async def reported(work: Awaitable[OutcomeReport]) -> OutcomeReport:
         return OutcomeReport(
             outcome=Outcome.FAILED, code=refused.code, message=str(refused), retry=refused.retry
         )
+
+
+async def looked_up(work: Awaitable[OutcomeReport]) -> OutcomeReport:
+    """Await a lookup: a question that is refused says nothing about the deed it asks for (M2)."""
+    import stripe
+
+    try:
+        return await work
+    except stripe.StripeError as error:
+        return structs.replace(report_of(error), outcome=Outcome.UNKNOWN, stored_answer=False)
 
 
 def report_of(error: stripe.StripeError) -> OutcomeReport:

@@ -25,7 +25,7 @@ from plugins.payments.common import (
     right_account,
     sendable,
 )
-from plugins.payments.outcomes import reported
+from plugins.payments.outcomes import looked_up, reported
 from plugins.payments.stripe_api import PROVIDER, Answer, StripeApi
 from plugins.tool import Described, ExecuteContext, OutcomeReport, Records, Replay, Tool
 from policy.errors import InvalidArguments, NotReady
@@ -174,7 +174,7 @@ class _Payer:
 
     async def find(self, args: PayVendor, context: ExecuteContext) -> OutcomeReport:
         """Look for the payment among those made since the call was admitted."""
-        return await reported(self._find(args, context))
+        return await looked_up(self._find(args, context))
 
     async def _find(self, args: PayVendor, context: ExecuteContext) -> OutcomeReport:
         if wrong := await right_account(self._api, "spend", context):

@@ -9,22 +9,31 @@ import respx
 
 from ledger.records import CallRecord, CallState, Outcome
 from plugins.hookspecs import PluginContext, Secret
+from plugins.payments.cards import CardPurchase, Category, card_tool
 from plugins.payments.keys import read_keys
 from plugins.payments.payouts import Payouts, PayVendor, Recipient, payout_tool
 from plugins.payments.simulator.faults import Fault
+from plugins.payments.simulator.resources.issuing_transactions import add_capture
 from plugins.payments.simulator.simulator import Simulator
 from plugins.payments.stripe_api import StripeApi
-from plugins.tool import ExecuteContext
+from plugins.tool import ExecuteContext, OutcomeReport, Replay
 from policy.language import Kind, Mode
 from policy.money import Money
 from tests.plugins.payments.desk import desk_on
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PRICE = Money(2_000, "USD")
+BUY = CardPurchase(
+    vendor="a.example",
+    url="https://a.example/checkout",
+    category=Category.SOFTWARE,
+    purpose="a licence",
+    amount=PRICE,
+)
 
 
 class Payer:
-    """The payment tool on a simulator that takes longer than a measured account stands for fresh."""
+    """The tools that spend, on a simulator that takes longer than a measured account stands for fresh."""
 
     def __init__(self, sim: Simulator) -> None:
         self.sim, self.passed_s = sim, 0.0
@@ -41,8 +50,9 @@ class Payer:
         recipients = {"acme": Recipient(id=sim.world.recipient, name="Acme Ltd")}
         payouts = Payouts(financial_account=sim.world.financial_account, recipients=recipients)
         self.tool = payout_tool(self.api, payouts, lambda: NOW)
+        self.cards = card_tool(self.api, sim.world.cardholder, lambda: NOW)
 
-    def context(self) -> ExecuteContext:
+    def context(self, attempt: int = 1) -> ExecuteContext:
         """Give what the gate would give."""
         return ExecuteContext(
             call=_call(),
@@ -51,7 +61,19 @@ class Payer:
             key_step=lambda step: f"call_1:{step}",
             timeout_s=30.0,
             guard=self._sends,
+            attempt=attempt,
         )
+
+    async def buy(self, attempt: int = 1) -> OutcomeReport:
+        """Ask for the card."""
+        assert self.cards.execute is not None
+        return await self.cards.execute(BUY, self.context(attempt))
+
+    async def find(self) -> OutcomeReport:
+        """Look up what became of the card."""
+        assert isinstance(self.cards.reconcile, Replay)
+        assert self.cards.reconcile.lookup is not None
+        return await self.cards.reconcile.lookup(BUY, self.context())
 
     def _sends(self) -> None:
         self.passed_s += 61.0
@@ -106,6 +128,46 @@ async def test_a_stored_error_is_looked_behind_and_leaves_no_call_open(
         await desk.until(made, ends)
         cards = [row["status"] for row in desk.sim.effects() if row["kind"] == "card"]
         assert cards == ["active" if ends is CallState.SUCCEEDED else "canceled"]
+
+
+@pytest.mark.parametrize("fault", ["key_rotated", "rate_limited", "unreachable", "html_502"])
+async def test_a_card_that_cannot_be_given_up_leaves_its_call_unknown(payer: Payer, fault: str) -> None:
+    """M1, M2, M20: its hold stays while the card is there; a replay cancels it, and only that is a no."""
+    for holder in payer.sim.world.all("issuing.cardholder"):
+        holder["status"] = "inactive"  # So Stripe makes the card and will not activate it.
+    payer.sim.faults.add(Fault(fault, match="POST /v1/issuing/cards/*", skip=1))
+    first = await payer.buy()
+    (card,) = payer.sim.world.all("issuing.card")
+    assert (first.outcome, first.provider_ref) == (Outcome.UNKNOWN, card["id"])
+    again = await payer.buy(attempt=2)
+    assert (again.outcome, again.stored_answer, card["status"]) == (Outcome.FAILED, True, "canceled")
+
+
+@pytest.mark.parametrize("fault", ["key_rotated", "rate_limited", "unreachable"])
+async def test_a_lookup_that_is_refused_settles_nothing(payer: Payer, fault: str) -> None:
+    """M2: a rotated key says nothing about the card that was made while it worked."""
+    payer.sim.faults.add(Fault("lost_after_commit", match="POST /v1/issuing/cards"))
+    assert (await payer.buy()).outcome is Outcome.UNKNOWN
+    payer.sim.faults.add(Fault(fault, match="GET /v1/issuing/cards"))
+    report = await payer.find()
+    assert (report.outcome, report.stored_answer) == (Outcome.UNKNOWN, False)
+
+
+@pytest.mark.parametrize(("used", "ends"), [(False, Outcome.FAILED), (True, Outcome.UNKNOWN)])
+async def test_a_lookup_settles_a_card_that_is_cancelled_and_was_never_used(
+    payer: Payer, ends: Outcome, *, used: bool
+) -> None:
+    """M19: what is cancelled for good and bought nothing holds no money; what bought something may."""
+    payer.sim.faults.add(Fault("lost_after_commit", match="POST /v1/issuing/cards"))
+    await payer.buy()
+    (card,) = payer.sim.world.all("issuing.card")
+    assert (await payer.find()).code == "card_not_active"
+    card["status"] = "canceled"
+    if used:
+        add_capture(payer.sim.world, card, 2_000, None)
+    report = await payer.find()
+    assert report.outcome is ends
+    assert report.provider_ref == card["id"]
 
 
 def _call() -> CallRecord:

@@ -70,15 +70,28 @@ def need_operator(world: World, operator_id: str) -> OperatorRecord:
 
 
 def set_password_hash(
-    tx: Tx, world: World, operator_id: str, password_hash: str, *, by: str, at: datetime
-) -> None:
-    """Give an operator a password, and end every session of theirs."""
+    tx: Tx,
+    world: World,
+    operator_id: str,
+    password_hash: str,
+    *,
+    by: str,
+    at: datetime,
+    session: str | None = None,
+) -> bool:
+    """Give an operator a password, and end every session and link of theirs.
+
+    Where a session asks, it must not have ended: says whether the password is theirs now.
+    """
     operator = need_operator(world, operator_id)
+    if session is not None and not _is_open(tx, world.account_id, session):
+        return False
     _set(tx, world, operator.operator_id, password_hash=password_hash)
     # Whoever else is signed in with the old password, or with a stolen cookie, is out.
-    end_sessions_of(tx, world.account_id, operator.operator_id)
+    _end_ways_in(tx, world.account_id, operator.operator_id)
     _log(world, operator.operator_id, _state(operator), operator.role, "password", by=by, at=at)
     changed(tx, world)
+    return True
 
 
 def change_operator(
@@ -108,7 +121,7 @@ def change_operator(
     state = _state(new)
     _set(tx, world, operator.operator_id, role=new.role.value, state=state)
     if not new.active:
-        end_sessions_of(tx, world.account_id, operator.operator_id)
+        _end_ways_in(tx, world.account_id, operator.operator_id)
     _log(
         world,
         operator.operator_id,
@@ -174,8 +187,13 @@ def make_link(
     _log(world, operator.operator_id, _state(operator), operator.role, "link", by=by, at=at)
 
 
-def use_link(tx: Tx, world: World, link_sha256: str, at: datetime) -> OperatorRecord | None:
-    """Spend a link, once; None where it is unknown, spent, too old, or its operator disabled."""
+def use_link(
+    tx: Tx, world: World, link_sha256: str, at: datetime
+) -> tuple[OperatorRecord, str | None] | None:
+    """Spend a link, once, and return whose it is with the hash of their password.
+
+    None where it is unknown, spent, too old, or its operator disabled.
+    """
     links = h.operator_links
     spent = tx.connection.execute(
         update(links)
@@ -189,7 +207,9 @@ def use_link(tx: Tx, world: World, link_sha256: str, at: datetime) -> OperatorRe
         .returning(links.c.operator_id)
     ).first()
     operator = None if spent is None else world.house.operators.get(spent[0])
-    return operator if operator is not None and operator.active else None
+    if operator is None or not operator.active:
+        return None
+    return operator, _password_hash(tx, world.account_id, operator.operator_id)
 
 
 def signed_in(
@@ -204,19 +224,48 @@ def signed_in(
 # --- sessions --------------------------------------------------------------------------------------------
 
 
-def open_session(
-    tx: Tx, account: str, key: str, data: bytes, *, operator_id: str, expires_at_us: int
-) -> None:
-    """Begin an operator's session."""
+class NewSession(Struct, frozen=True, kw_only=True):
+    """A session to begin, and what the proof of identity that begins it was checked against."""
+
+    key: str
+    data: bytes
+    operator_id: str
+    password_hash: str | None
+    expires_at_us: int
+
+
+def open_session(tx: Tx, world: World, new: NewSession) -> bool:
+    """Begin a session, unless the operator was disabled or given another password since they proved theirs.
+
+    Checking a password takes a while; whoever changes it in that while means to keep the old one out. Needs
+    the account's lock, which orders the two.
+    """
+    operator = world.house.operators.get(new.operator_id)
+    stands = operator is not None and operator.active
+    if not stands or _password_hash(tx, world.account_id, new.operator_id) != new.password_hash:
+        return False
     tx.connection.execute(
         insert(h.operator_sessions).values(
-            account_id=account,
-            session_key=key,
-            data=data,
-            expires_at_us=expires_at_us,
-            operator_id=operator_id,
+            account_id=world.account_id,
+            session_key=new.key,
+            data=new.data,
+            expires_at_us=new.expires_at_us,
+            operator_id=new.operator_id,
         )
     )
+    return True
+
+
+def _password_hash(tx: Tx, account: str, operator_id: str) -> str | None:
+    table = h.operators
+    mine = (table.c.account_id == account) & (table.c.operator_id == operator_id)
+    found: str | None = tx.connection.execute(select(table.c.password_hash).where(mine)).scalar_one()
+    return found
+
+
+def _is_open(tx: Tx, account: str, key: str) -> bool:
+    mine = (h.operator_sessions.c.account_id == account) & (h.operator_sessions.c.session_key == key)
+    return tx.connection.execute(select(h.operator_sessions.c.session_key).where(mine)).first() is not None
 
 
 def keep_session(tx: Tx, account: str, key: str, data: bytes, expires_at_us: int) -> bool:
@@ -229,12 +278,13 @@ def keep_session(tx: Tx, account: str, key: str, data: bytes, expires_at_us: int
     return tx.connection.execute(update(h.operator_sessions).where(mine).values(values)).rowcount == 1
 
 
-def end_sessions_of(tx: Tx, account: str, operator_id: str) -> None:
-    """End every session of one operator."""
-    theirs = (h.operator_sessions.c.account_id == account) & (
-        h.operator_sessions.c.operator_id == operator_id
-    )
+def _end_ways_in(tx: Tx, account: str, operator_id: str) -> None:
+    """End every session of one operator, and every link that nobody used yet."""
+    sessions, links = h.operator_sessions.c, h.operator_links.c
+    theirs = (sessions.account_id == account) & (sessions.operator_id == operator_id)
     tx.connection.execute(delete(h.operator_sessions).where(theirs))
+    unused = (links.account_id == account) & (links.operator_id == operator_id) & links.used_at_us.is_(None)
+    tx.connection.execute(delete(h.operator_links).where(unused))
 
 
 def delete_session(tx: Tx, account: str, key: str) -> None:

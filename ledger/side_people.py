@@ -12,7 +12,7 @@ from ledger import schema_house as h
 from ledger.core import Core
 from ledger.engines.tx import Tx
 from ledger.house_rows import operator_record
-from ledger.people import Throttle
+from ledger.people import NewSession, Throttle
 from ledger.records import OperatorRecord, Role
 from ledger.times import to_us
 from ledger.world import World
@@ -60,11 +60,15 @@ class PeopleSide:
         row = await self._core.read(lambda tx: tx.connection.execute(asked).first())
         return None if row is None else (operator_record(tuple(row)), row.password_hash)
 
-    async def set_password_hash(self, operator: str, password_hash: str, *, by: str, at: datetime) -> None:
-        """Give an operator a password."""
-        await self._core.rare(
+    async def set_password_hash(
+        self, operator: str, password_hash: str, *, by: str, at: datetime, session: str | None = None
+    ) -> bool:
+        """Give an operator a password, unless the session that asks has ended; say whether it was done."""
+        return await self._core.rare(
             "set_password_hash",
-            lambda tx, world: people.set_password_hash(tx, world, operator, password_hash, by=by, at=at),
+            lambda tx, world: people.set_password_hash(
+                tx, world, operator, password_hash, by=by, at=at, session=session
+            ),
         )
 
     async def change_operator(
@@ -98,8 +102,8 @@ class PeopleSide:
             ),
         )
 
-    async def use_link(self, link_sha256: str, at: datetime) -> OperatorRecord | None:
-        """Spend a one-time link; None where it opens nothing."""
+    async def use_link(self, link_sha256: str, at: datetime) -> tuple[OperatorRecord, str | None] | None:
+        """Spend a one-time link; return whose it is, with the hash of the password, or None."""
         return await self._core.rare(
             "use_link", lambda tx, world: people.use_link(tx, world, link_sha256, at)
         )
@@ -131,15 +135,9 @@ class PeopleSide:
         row = await self._core.read(lambda tx: tx.connection.execute(asked).first())
         return None if row is None else bytes(row[0])
 
-    async def session_open(self, key: str, data: bytes, *, operator_id: str, expires_at: datetime) -> None:
-        """Begin an operator's session."""
-        account, until = self._core.account_id, to_us(expires_at)
-        await self._core.plain(
-            "session_open",
-            lambda tx: people.open_session(
-                tx, account, key, data, operator_id=operator_id, expires_at_us=until
-            ),
-        )
+    async def session_open(self, new: NewSession) -> bool:
+        """Begin a session; say whether its operator still stands as they were proved to be."""
+        return await self._core.rare("session_open", lambda tx, world: people.open_session(tx, world, new))
 
     async def session_keep(self, key: str, data: bytes, *, expires_at: datetime) -> bool:
         """Store what a session holds; say whether there still is one. It never makes one."""

@@ -15,7 +15,9 @@ from typing import Final, Protocol
 import msgspec
 from msgspec import Struct
 
+from ledger.people import NewSession
 from ledger.records import OperatorRecord, Role
+from ledger.times import to_us
 
 IDLE: Final = timedelta(minutes=30)
 LONGEST: Final = timedelta(hours=12)
@@ -45,8 +47,8 @@ class SessionLedger(Protocol):
     async def session_get(self, key: str, at: datetime) -> bytes | None:
         """Return what a session holds, or None."""
 
-    async def session_open(self, key: str, data: bytes, *, operator_id: str, expires_at: datetime) -> None:
-        """Begin an operator's session."""
+    async def session_open(self, new: NewSession) -> bool:
+        """Begin a session; say whether its operator still stands as they were proved to be."""
 
     async def session_keep(self, key: str, data: bytes, *, expires_at: datetime) -> bool:
         """Store what a session holds; say whether there still is one."""
@@ -65,8 +67,13 @@ class Sessions:
         self._ledger = ledger
         self._now = now
 
-    async def mint(self, operator: OperatorRecord, *, by: str) -> tuple[str, Session]:
-        """Return a new cookie value and its session. A password proves identity, a link does not step up."""
+    async def mint(
+        self, operator: OperatorRecord, *, by: str, password_hash: str | None
+    ) -> tuple[str, Session] | None:
+        """Return a new cookie value and its session. A password proves identity, a link does not step up.
+
+        None where the operator has another password by now, or is disabled: what was proved holds no more.
+        """
         cookie, now = secrets.token_urlsafe(32), self._now()
         stepped_up_at = now if by == "password" else None
         session = Session(
@@ -77,10 +84,14 @@ class Sessions:
             seen_at=now,
             stepped_up_at=stepped_up_at,
         )
-        await self._ledger.session_open(
-            session.key, _written(session), operator_id=operator.operator_id, expires_at=_ends(session)
+        new = NewSession(
+            key=session.key,
+            data=_written(session),
+            operator_id=operator.operator_id,
+            password_hash=password_hash,
+            expires_at_us=to_us(_ends(session)),
         )
-        return cookie, session
+        return (cookie, session) if await self._ledger.session_open(new) else None
 
     async def find(self, cookie: str | None) -> tuple[Session, OperatorRecord] | None:
         """Return the session a cookie opens and its operator as they are now; None where it opens nothing."""

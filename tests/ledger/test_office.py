@@ -4,9 +4,12 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec import structs
 
+from ledger.people import NewSession
 from ledger.reads import CallFilter
 from ledger.records import Outcome, Role
+from ledger.times import to_us
 from policy.errors import ConfigurationError, InvalidArguments, PolicyDenied, PolicyError, RecordMissing
 from policy.language import Kind, Posture
 from tests.ledger.till import ALLOW_ALL, ASK_ALL, Till, with_caps
@@ -75,7 +78,7 @@ async def test_a_link_opens_once_and_in_time(till: Till) -> None:
     ends = till.now + timedelta(minutes=15)
     for link in ("one", "two"):
         await till.ledger.make_link("ada", link_sha256=link, by="opr", at=till.now, expires_at=ends)
-    assert await till.ledger.use_link("one", till.now) == ada
+    assert await till.ledger.use_link("one", till.now) == (ada, "hash")
     assert await till.ledger.use_link("one", till.now) is None
     assert await till.ledger.use_link("two", ends) is None
     assert await till.ledger.use_link("three", till.now) is None
@@ -89,7 +92,11 @@ async def test_a_link_opens_once_and_in_time(till: Till) -> None:
 async def test_sessions_end(till: Till) -> None:
     """By sign-out, by time, and all at once; what ended is never stored again."""
     ends = till.now + timedelta(hours=1)
-    await till.ledger.session_open("s1", b"one", operator_id="opr_1", expires_at=ends)
+    ada = await till.person("ada")
+    first = NewSession(
+        key="s1", data=b"one", operator_id=ada.operator_id, password_hash="hash", expires_at_us=to_us(ends)
+    )
+    assert await till.ledger.session_open(first)
     assert await till.ledger.session_keep("s1", b"two", expires_at=ends)
     assert await till.ledger.session_get("s1", till.now) == b"two"
     assert await till.ledger.session_get("s1", ends) is None
@@ -97,7 +104,7 @@ async def test_sessions_end(till: Till) -> None:
     assert await till.ledger.session_get("s1", till.now) is None
     assert not await till.ledger.session_keep("s1", b"three", expires_at=ends)
     assert await till.ledger.session_get("s1", till.now) is None
-    await till.ledger.session_open("s2", b"", operator_id="opr_1", expires_at=ends)
+    assert await till.ledger.session_open(structs.replace(first, key="s2", data=b""))
     await till.ledger.sessions_delete(before=ends)
     assert await till.ledger.session_get("s2", till.now) == b""
     await till.ledger.sessions_delete()

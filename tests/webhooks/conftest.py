@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import pytest
+from msgspec import structs
 
+from ledger.ledger import Ledger
 from tests.provider.house import Desk, Shop, a_place, a_shop, opened
 from tool_server import passwords
 from tool_server.hosts import Bind
-from webhooks.web import web_app
+from webhooks.app import create_app
+from webhooks.sessions import Sessions
+from webhooks.web import deps_of, web_app
 
 ORIGIN = "http://127.0.0.1:8401"
 PASSWORD = "tricky horse battery 9"
@@ -87,6 +92,15 @@ async def desk(tmp_path: Path, shop: Shop, stored_password: str) -> AsyncIterato
         yield found
 
 
+async def session_of(ledger: Ledger, name: str, now: Callable[[], datetime]) -> str:
+    """Return the cookie of a session that an operator opened by password."""
+    found = await ledger.password_hash(name)
+    assert found is not None
+    minted = await Sessions(ledger, now).mint(found[0], by="password", password_hash=found[1])
+    assert minted is not None
+    return minted[0]
+
+
 @pytest.fixture
 async def browser(desk: Desk) -> AsyncIterator[Browser]:
     """Give a browser at the console of that house, not signed in."""
@@ -97,10 +111,11 @@ async def browser(desk: Desk) -> AsyncIterator[Browser]:
 class browsing:  # noqa: N801 -- reads as what it is: async with browsing(desk)
     """Open one more browser at a house's console."""
 
-    def __init__(self, desk: Desk, address: str = "127.0.0.1") -> None:
-        folder = desk.house.settings.keys
+    def __init__(self, desk: Desk, address: str = "127.0.0.1", *, ledger: Ledger | None = None) -> None:
+        folder, bind = desk.house.settings.keys, Bind("127.0.0.1", 8401)
         folder.mkdir(parents=True, exist_ok=True)
-        app = web_app(desk.house, Bind("127.0.0.1", 8401))
+        deps = deps_of(desk.house, bind)
+        app = create_app(structs.replace(deps, ledger=ledger)) if ledger else web_app(desk.house, bind)
         wire = httpx.ASGITransport(cast("Any", app), client=(address, 50_123))
         self._client = httpx.AsyncClient(transport=wire, base_url=ORIGIN)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -12,8 +14,8 @@ import pytest
 from ledger.ledger import Ledger
 from ledger.people import FREE_IN_ALL
 from tests.provider.house import Desk
-from tests.webhooks.conftest import ORIGIN, PASSWORD, Browser, browsing
-from webhooks.sessions import SessionLedger, Sessions
+from tests.webhooks.conftest import ORIGIN, PASSWORD, Browser, browsing, session_of
+from webhooks.sessions import SessionLedger, Sessions, hashed_cookie
 
 
 async def test_every_page_asks_for_a_sign_in_and_leads_back(browser: Browser) -> None:
@@ -96,11 +98,7 @@ async def test_a_one_time_link_works_once_and_looking_at_it_spends_nothing(
     browser: Browser, desk: Desk
 ) -> None:
     """Mail scanners open links; only the button spends one, and then it is spent for everybody."""
-    ledger, now = desk.house.ledger, desk.house.now()
-    spent = hashlib.sha256(b"the-link").hexdigest()
-    await ledger.make_link(
-        "anton", link_sha256=spent, by="operator:olga", at=now, expires_at=now + timedelta(minutes=15)
-    )
+    await linked(desk.house.ledger, "anton", desk.house.now())
     for _ in range(3):
         assert (await browser.open("/link/the-link")).status_code == 200
     assert (await browser.send("/link", token="the-link")).status_code == 303
@@ -203,27 +201,94 @@ async def test_letting_somebody_in_again_revives_no_old_session(browser: Browser
     assert (await browser.open("/")).status_code == 303
 
 
-class SignsOutMeanwhile:
-    """A ledger whose operator signs out between the look at a session and its renewal."""
+class Meanwhile:
+    """A ledger on which somebody else does something right after it first answered one question."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, question: str, does: Callable[[], Awaitable[object]]) -> None:
         self._ledger = ledger
-
-    async def session_get(self, key: str, at: datetime) -> bytes | None:
-        found = await self._ledger.session_get(key, at)
-        await self._ledger.session_delete(key)
-        return found
+        self._question = question
+        self._does: Callable[[], Awaitable[object]] | None = does
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else a ledger does
-        return getattr(self._ledger, name)
+        asked = getattr(self._ledger, name)
+        if name != self._question or self._does is None:
+            return asked
+        does, self._does = self._does, None
+
+        async def answered(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as the question has them
+            found = await asked(*arguments, **options)
+            await does()
+            return found
+
+        return answered
 
 
 async def test_a_page_that_is_on_its_way_does_not_undo_a_sign_out(desk: Desk) -> None:
     """Its renewal is written after the session was deleted, and must not make it anew."""
     ledger, later = desk.house.ledger, [desk.house.now()]
-    operator = await ledger.operator("olga")
-    cookie, _ = await Sessions(ledger, lambda: later[0]).mint(operator, by="password")
+    cookie = await session_of(ledger, "olga", lambda: later[0])
     later[0] += timedelta(minutes=5)
-    racing = Sessions(cast("SessionLedger", SignsOutMeanwhile(ledger)), lambda: later[0])
+    signs_out = Meanwhile(ledger, "session_get", lambda: ledger.session_delete(hashed_cookie(cookie)))
+    racing = Sessions(cast("SessionLedger", signs_out), lambda: later[0])
     assert await racing.find(cookie) is None
     assert await Sessions(ledger, lambda: later[0]).find(cookie) is None
+
+
+@pytest.mark.parametrize("how", ["another password", "disabled"])
+@pytest.mark.parametrize(("question", "by"), [("password_hash", "password"), ("use_link", "link")])
+async def test_a_sign_in_that_is_under_way_does_not_survive_what_ends_sessions(
+    desk: Desk, question: str, by: str, how: str
+) -> None:
+    """Its password was right a moment ago; who changed it in that moment meant to keep the thief out."""
+    ledger, now = desk.house.ledger, desk.house.now()
+
+    async def shut_out() -> None:
+        if how == "disabled":
+            await ledger.disable_operator("anton", by="operator:olga", at=now)
+        else:
+            await ledger.set_password_hash("anton", "another", by="anton", at=now)
+
+    racing = cast("Ledger", Meanwhile(ledger, question, shut_out))
+    async with browsing(desk, ledger=racing) as thief:
+        await linked(ledger, "anton", now)
+        if by == "link":
+            await thief.open("/link/the-link")
+            answer = await thief.send("/link", token="the-link")
+        else:
+            answer = await thief.sign_in("anton")
+        assert (answer.status_code, thief.client.cookies.get("bursar")) == (401, None)
+
+
+async def test_a_thief_who_is_about_to_choose_a_password_comes_too_late(desk: Desk) -> None:
+    """They know the old one and have a session; the owner's new password stands, whoever is quicker."""
+    ledger, now = desk.house.ledger, desk.house.now()
+    owner_does = functools.partial(ledger.set_password_hash, "anton", "the owner's", by="anton", at=now)
+    async with browsing(desk) as anywhere:
+        await anywhere.sign_in("anton")
+        cookie = anywhere.client.cookies["bursar"]
+    racing = cast("Ledger", Meanwhile(ledger, "password_hash", owner_does))
+    async with browsing(desk, ledger=racing) as thief:
+        thief.client.cookies.set("bursar", cookie, domain="127.0.0.1")
+        await thief.open("/password")
+        wanted = "quiet lantern meadow fox"
+        answer = await thief.send("/password", current=PASSWORD, password=wanted, again=wanted)
+        assert answer.headers["location"] == "/login"
+    found = await ledger.password_hash("anton")
+    assert found is not None
+    assert found[1] == "the owner's"
+
+
+async def test_a_new_password_ends_the_links_that_nobody_used(browser: Browser, desk: Desk) -> None:
+    """A link opens the way to a password without the present one, so it must not outlive that."""
+    ledger, now = desk.house.ledger, desk.house.now()
+    await linked(ledger, "anton", now)
+    await ledger.set_password_hash("anton", "another", by="anton", at=now)
+    await browser.open("/link/the-link")
+    assert (await browser.send("/link", token="the-link")).status_code == 401
+
+
+async def linked(ledger: Ledger, name: str, now: datetime) -> None:
+    """Make a one-time link of an operator's: `the-link`."""
+    spent = hashlib.sha256(b"the-link").hexdigest()
+    ends = now + timedelta(minutes=15)
+    await ledger.make_link(name, link_sha256=spent, by="operator:olga", at=now, expires_at=ends)

@@ -28,11 +28,10 @@ from plugins.conformance.samples import sample
 from plugins.payments.simulator.simulator import Simulator
 from policy.money import enc_hook
 from tests.plugins.payments.desk import Stage, StripeDesk, desk_on
-from tests.webhooks.conftest import ORIGIN
+from tests.webhooks.conftest import ORIGIN, session_of
 from tool_server.envelope import CallMeta, CallResult
 from tool_server.hosts import Bind
 from webhooks.security import Doorway
-from webhooks.sessions import Sessions
 from webhooks.stripe_side import Simulated, stripe_side
 from webhooks.web import web_app
 
@@ -304,8 +303,7 @@ async def _signed_in(desk: StripeDesk) -> AsyncIterator[tuple[httpx.AsyncClient,
     away = {"/logout", "/password", "/login", "/link", "/link/{token:str}", "/static/{file_path:path}"}
     away.add("/receipts/{seq:int}")
     routes = [(route.path, set(getattr(route, "methods", ()))) for route in inner.routes]
-    owner = await house.ledger.operator(desk.owner)
-    cookie, _ = await Sessions(house.ledger, house.now).mint(owner, by="password")
+    cookie = await session_of(house.ledger, desk.owner, house.now)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(cast("Any", app)), base_url=ORIGIN) as http:
         await http.get("/login")
         http.cookies.set("bursar", cookie, domain="127.0.0.1")

@@ -23,7 +23,7 @@ from structlog.testing import capture_logs
 from ledger.records import Role
 from tests.provider.house import ACCOUNT, Desk, Shop, a_place, ledger_of, made, opened
 from tests.tool_server.doors import token_of
-from tests.webhooks.conftest import ORIGIN
+from tests.webhooks.conftest import ORIGIN, session_of
 from tool_server.hosts import Bind
 from tool_server.identity import TokenKind, mint
 from webhooks.security import Doorway
@@ -119,13 +119,10 @@ class Web:
         return await self.desk.house.ledger.log_size()
 
 
-async def session_of(desk: Desk, name: str, **past: timedelta) -> str:
+async def opened_by(desk: Desk, name: str, **past: timedelta) -> str:
     """Return the cookie of a session that an operator opened some time ago."""
-    house = desk.house
-    operator = next(each for each in await house.ledger.operators() if each.name == name)
-    at = house.now() - past.get("ago", timedelta())
-    cookie, _ = await Sessions(house.ledger, lambda: at).mint(operator, by="password")
-    return cookie
+    at = desk.house.now() - past.get("ago", timedelta())
+    return await session_of(desk.house.ledger, name, lambda: at)
 
 
 @pytest.fixture
@@ -135,13 +132,13 @@ async def web(tmp_path: Path, shop: Shop) -> AsyncIterator[Web]:
     await made(place, "acct_other")
     async with await ledger_of(place, "acct_other") as other:
         now = place.wiring.now()
-        stranger = await other.add_operator(name="olga", role=Role.OWNER, by="system:init", at=now)
-        theirs, _ = await Sessions(other, place.wiring.now).mint(stranger, by="password")
+        await other.add_operator(name="olga", role=Role.OWNER, by="system:init", at=now)
+        theirs = await session_of(other, "olga", place.wiring.now)
     async with opened(place, work=False, ledger=await ledger_of(place, ACCOUNT)) as desk:
         house = desk.house
         await house.ledger.add_operator(name="vera", role=Role.VIEWER, by="olga", at=house.now())
         await house.ledger.add_operator(name="gone", role=Role.OWNER, by="olga", at=house.now())
-        disabled = await session_of(desk, "gone")
+        disabled = await opened_by(desk, "gone")
         await house.ledger.disable_operator("gone", by="olga", at=house.now())
         yield Web(desk, await bad_credentials(desk, theirs, disabled))
 
@@ -149,7 +146,7 @@ async def web(tmp_path: Path, shop: Shop) -> AsyncIterator[Web]:
 async def bad_credentials(desk: Desk, theirs: str, disabled: str) -> dict[str, dict[str, str]]:
     """Return headers, by what is wrong with the credential in them."""
     sessions = Sessions(desk.house.ledger, desk.house.now)
-    left = await session_of(desk, "olga")
+    left = await opened_by(desk, "olga")
     found = await sessions.find(left)
     assert found is not None
     await sessions.end(found[0])
@@ -158,8 +155,8 @@ async def bad_credentials(desk: Desk, theirs: str, disabled: str) -> dict[str, d
         "malformed": "\x7f;{}",
         "unknown": "0198f3a2c7f94d8e",
         "a guess": "' OR 1=1 --",
-        "unused for too long": await session_of(desk, "olga", ago=IDLE),
-        "too old": await session_of(desk, "olga", ago=LONGEST),
+        "unused for too long": await opened_by(desk, "olga", ago=IDLE),
+        "too old": await opened_by(desk, "olga", ago=LONGEST),
         "signed out": left,
         "of a disabled operator": disabled,
         "of another account": theirs,
@@ -168,7 +165,7 @@ async def bad_credentials(desk: Desk, theirs: str, disabled: str) -> dict[str, d
     bearers = {
         "an agent's token as bearer": f"Bearer {token_of('scout')}",
         "an enforcer's token as bearer": f"Bearer {mint(TokenKind.ENFORCER, bytes)}",
-        "a session as bearer": f"Bearer {await session_of(desk, 'olga')}",
+        "a session as bearer": f"Bearer {await opened_by(desk, 'olga')}",
         "a name and password": "Basic b2xnYTpvbGdh",
     }
     bad: dict[str, dict[str, str]] = {"missing": {}}
@@ -219,7 +216,7 @@ async def kept_out(
 async def test_a_role_too_low_does_nothing_and_is_recorded_with_its_name(web: Web) -> None:
     """Whom we know we name in the ledger: a viewer who tries to approve is worth an owner's look."""
     guarded = {route for route in web.routes if ACCESS[route] == "people"} & set(ROLES)
-    cookie = {"cookie": f"bursar={await session_of(web.desk, 'vera')}"}
+    cookie = {"cookie": f"bursar={await opened_by(web.desk, 'vera')}"}
     async with web.client(**cookie) as http:
         for route in sorted(guarded):
             before = await web.size()

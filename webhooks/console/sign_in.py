@@ -86,7 +86,8 @@ class SignIn:
             return _login(wanted, _WRONG, status=401)
         for subject in brakes:
             await ledger.count_login(subject, now, ok=True)
-        return await self._let_in(found[0], by="password", to=wanted, address=address)
+        inside = await self._let_in(found, by="password", to=wanted, address=address)
+        return inside or _login(wanted, _WRONG, status=401)
 
     def _brakes(self, name: str, address: str) -> dict[str, int]:
         """Return what a try at the front door is counted against, with the free failures of each.
@@ -106,19 +107,31 @@ class SignIn:
         now, spent = self._deps.now(), hashlib.sha256(token.encode()).hexdigest()
         if not await self._deps.ledger.begin_login(brakes, now):
             return _message(_WAIT, 429)
-        operator = await self._deps.ledger.use_link(spent, now)
-        if operator is None:
+        found = await self._deps.ledger.use_link(spent, now)
+        if found is None:
             await self._deps.ledger.signed_in("refused", now, address=address)
             return _message(_DEAD_LINK, 401)
         for subject in brakes:
             await self._deps.ledger.count_login(subject, now, ok=True)
-        to = "/" if operator.has_password else "/password"
-        return await self._let_in(operator, by="link", to=to, address=address)
+        to = "/" if found[0].has_password else "/password"
+        inside = await self._let_in(found, by="link", to=to, address=address)
+        return inside or _message(_DEAD_LINK, 401)
 
-    async def _let_in(self, operator: OperatorRecord, *, by: str, to: str, address: str) -> Redirect:
-        cookie, session = await self._sessions.mint(operator, by=by)
+    async def _let_in(
+        self, found: tuple[OperatorRecord, str | None], *, by: str, to: str, address: str
+    ) -> Redirect | None:
+        """Open a session for who was found, by the password they had then; None where that changed."""
+        operator, password_hash = found
+        minted, now = (
+            await self._sessions.mint(operator, by=by, password_hash=password_hash),
+            self._deps.now(),
+        )
+        if minted is None:
+            await self._deps.ledger.signed_in("refused", now, address=address)
+            return None
+        cookie, session = minted
         await self._deps.ledger.signed_in(
-            by, self._deps.now(), operator_id=operator.operator_id, address=address, session=session.key
+            by, now, operator_id=operator.operator_id, address=address, session=session.key
         )
         return Redirect(path=to, status_code=303, cookies=[self._cookie(cookie)])
 
@@ -144,10 +157,12 @@ class SignIn:
         except ConfigurationError as refused:
             return _password(operator, str(refused), status=400)
         stored = await passwords.hashed(chosen)
-        now = self._deps.now()
-        await self._deps.ledger.set_password_hash(operator.operator_id, stored, by=operator.name, at=now)
+        done = await self._deps.ledger.set_password_hash(
+            operator.operator_id, stored, by=operator.name, at=self._deps.now(), session=session.key
+        )
         # A new password ended every session of this person, this one too; another begins.
-        return await self._let_in(operator, by="password", to="/", address="")
+        inside = await self._let_in((operator, stored), by="password", to="/", address="") if done else None
+        return inside or Redirect(path="/login", status_code=303)
 
     async def _may_set(self, operator: OperatorRecord, session: Session, current: str) -> bool:
         """Say whether this session may choose a password: by a one-time link, or with the present one."""

@@ -16,9 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime as dt
-import json
-import platform
-import sqlite3
 import statistics
 import sys
 import tempfile
@@ -34,6 +31,7 @@ from growth_load import bulk_load
 from ledger_floors import timed
 from ledger_shop import JUDGE, POLICY, Shop, open_shop
 
+from bench.figures import Result, exit_code, print_json, show
 from ledger.ledger import open_ledger
 from ledger.reads import CallFilter
 
@@ -131,30 +129,21 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         small, large, loading = asyncio.run(grow(Path(name), given.calls))
         size = (Path(name) / "growth.db").stat().st_size
-    ratio = large.call_ms / small.call_ms
-    slow = {name: ms for name, ms in large.pages_ms.items() if ms >= PAGE_MS}
-    print(f"{'p50, ms':30}{small.calls:>12,}{large.calls:>12,}{'ratio':>8}  goal")
-    said = "holds" if ratio <= RATIO else "FAILS"
-    print(f"{'a call':30}{small.call_ms:12.2f}{large.call_ms:12.2f}{ratio:8.2f}  <= {RATIO} x {said}")
-    for page, ms in large.pages_ms.items():
-        before = small.pages_ms[page]
-        said = "FAILS" if page in slow else "holds"
-        print(f"{page:30}{before:12.2f}{ms:12.2f}{ms / before:8.2f}  < {PAGE_MS:.0f} ms {said}")
+    print(f"The floors are p50 at {small.calls:,} calls; the figures, at {large.calls:,}.")
+    results = compared(small, large)
+    show(results)
     print(f"Loaded by SQL in {loading:.0f} s; the file has {size / 1e9:.2f} GB.")
     if given.json:
-        print(
-            json.dumps(
-                {
-                    "results": [small._asdict(), large._asdict()],
-                    "ratio": ratio,
-                    "command": f"python bench/growth.py --json --calls {given.calls}",
-                    "machine": f"{platform.machine()}, {platform.system()}, "
-                    f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}",
-                    "date": dt.datetime.now(dt.UTC).date().isoformat(),
-                }
-            )
-        )
-    return 0 if ratio <= RATIO and not slow else 1
+        print_json(results)
+    return exit_code(results)
+
+
+def compared(small: Seen, large: Seen) -> list[Result]:
+    """Return what was measured at many calls beside the same at few."""
+    ratio, most = large.call_ms / small.call_ms, f"< {PAGE_MS:.0f} ms"
+    call = Result("a call", large.call_ms, "ms", small.call_ms, ratio, f"<= {RATIO} x", ratio <= RATIO)
+    pairs = ((page, ms, small.pages_ms[page]) for page, ms in large.pages_ms.items())
+    return [call, *(Result(page, ms, "ms", was, ms / was, most, ms < PAGE_MS) for page, ms, was in pairs)]
 
 
 if __name__ == "__main__":

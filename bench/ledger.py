@@ -15,14 +15,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime as dt
-import json
-import platform
-import sqlite3
 import statistics
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -31,21 +27,10 @@ import asyncpg
 from ledger_floors import Recorder, Timed, administer_tables, floor, row_locks, state_before, timed
 from ledger_shop import JUDGE, open_shop
 
+from bench.figures import Result, exit_code, print_json, show
 from ledger.ledger import open_ledger
 
 WARM = 200  # Calls before the clock runs: prepared statements, caches, the file's first pages.
-
-
-class Result(NamedTuple):
-    """One figure beside its floor; `holds` says whether the goal was met."""
-
-    name: str
-    figure: float
-    unit: str
-    floor: float
-    ratio: float
-    goal: str
-    holds: bool
 
 
 # --- SQLite ----------------------------------------------------------------------------------------------
@@ -175,29 +160,13 @@ def main() -> int:
     parser.add_argument("--postgres", metavar="URL")
     given = parser.parse_args()
     results = asyncio.run(measure(given.calls, given.postgres))
-    print(f"{'':38}{'figure':>12}  {'':8}{'floor':>12}{'ratio':>8}  goal")
-    for each in results:
-        said = "" if not each.goal else ("holds" if each.holds else "FAILS")
-        print(
-            f"{each.name:38}{each.figure:12,.2f}  {each.unit:8}{each.floor:12,.2f}{each.ratio:8.2f}  "
-            f"{each.goal} {said}"
-        )
+    show(results)
     print(
         "What limits it: many callers, the writer's Python on one core; a lone one, three waits for the disk."
     )
     if given.json:
-        print(
-            json.dumps(
-                {
-                    "results": [each._asdict() for each in results],
-                    "command": f"python bench/ledger.py --json --calls {given.calls}",
-                    "machine": f"{platform.machine()}, {platform.system()}, "
-                    f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}",
-                    "date": dt.datetime.now(dt.UTC).date().isoformat(),
-                }
-            )
-        )
-    return 0 if all(each.holds for each in results) else 1
+        print_json(results)
+    return exit_code(results)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 A house is made as `bursar init` makes it, with the shipped policy and plugins, and served by `bursar serve`
 in a process of its own. Each start after the first is a warm one: the operating system has the files.
 """
+# ruff: noqa: E402 -- the packages are found only once the root is on the path
 
 from __future__ import annotations
 
@@ -12,16 +13,13 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import secrets
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,10 +27,10 @@ import httpx
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-META: Final = {
-    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-    "io.modelcontextprotocol/clientCapabilities": {},
-}
+
+from bench import child, wire
+from bench.figures import Result, at_most, exit_code, print_json, show
+
 IDLE_S: Final = 5.0  # What a start leaves behind is let go of by then.
 LISTS: Final = 50
 KITS: Final = (("sell", "buy"), ("buy", "care"), ("sell", "care"), ("fulfil", "buy"), ("fulfil", "care"))
@@ -49,14 +47,10 @@ def main() -> int:
         os.chdir(folder)
         tokens = asyncio.run(make())
         results = measure(tokens, args.starts)
-    for each in results:
-        held = "holds" if each["holds"] else "MISSED"
-        print(f"{each['name']:44}{each['figure']:>10} {each['unit']:<8} goal {each['goal']}: {held}")
+    show(results)
     if args.json:
-        machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-        said = {"command": f"python bench/start.py --starts {args.starts}", "machine": machine}
-        print(json.dumps({"results": results, **said, "date": datetime.now(UTC).isoformat()}))
-    return 0 if all(each["holds"] for each in results) else 1
+        print_json(results)
+    return exit_code(results)
 
 
 async def make() -> dict[tuple[str, ...], str]:
@@ -87,59 +81,41 @@ async def make() -> dict[tuple[str, ...], str]:
     return tokens
 
 
-def measure(tokens: dict[tuple[str, ...], str], starts: int) -> list[dict[str, Any]]:
+def measure(tokens: dict[tuple[str, ...], str], starts: int) -> list[Result]:
     """Start the house again and again, and look at it the last time."""
     took: list[float] = []
     for _ in range(starts):
         with served() as (_, _, seconds):
             took.append(seconds)
-    with served() as (process, agents, _):
+    with served() as (pid, agents, _):
         time.sleep(IDLE_S)
-        memory = _memory_mb(process.pid)
+        memory = child.memory_mb(pid)
         lists = {kits: _listed(agents, token) for kits, token in tokens.items()}
     largest = max(lists, key=lambda kits: lists[kits][1])
     ms, size, count = lists[largest]
     return [
-        _row("first served page, warm start", statistics.median(took), "s", MOST_START_S),
-        _row("memory while idle", memory, "MB", MOST_MEMORY_MB),
-        _row(f"tools/list, {count} tools of {'+'.join(largest)}", ms, "ms", MOST_LIST_MS),
-        _row("tools/list, size", size, "bytes", MOST_LIST_BYTES),
+        at_most("first served page, warm start", statistics.median(took), "s", MOST_START_S),
+        at_most("memory while idle", memory, "MB", MOST_MEMORY_MB),
+        at_most(f"tools/list, {count} tools of {'+'.join(largest)}", ms, "ms", MOST_LIST_MS),
+        at_most("tools/list, size", size, "bytes", MOST_LIST_BYTES),
     ]
 
 
 @contextmanager
-def served() -> Iterator[tuple[subprocess.Popen[str], str, float]]:
-    """Serve the house; give its process, the agents' address, and seconds until a page was served."""
+def served() -> Iterator[tuple[int, str, float]]:
+    """Serve the house; give its process id, the agents' address, and seconds until a page was served."""
     command = [sys.executable, "-m", "tool_server.cli", "serve", "--json"]
     command += ["--agents", "127.0.0.1:0", "--web", "127.0.0.1:0"]
     begun = time.perf_counter()
-    process = subprocess.Popen(  # noqa: S603 - our own program
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    try:
-        if process.stdout is None:
-            raise AssertionError("the server has no output")
-        said = json.loads(process.stdout.readline())["serving"]
-        httpx.get(f"{said['web']}/", follow_redirects=True, trust_env=False).raise_for_status()
-        yield process, said["agents"], time.perf_counter() - begun
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    with child.serving(command, folder=".", said='{"serving"', quiet=True) as (pid, line):
+        addresses = json.loads(line)["serving"]
+        httpx.get(f"{addresses['web']}/", follow_redirects=True, trust_env=False).raise_for_status()
+        yield pid, addresses["agents"], time.perf_counter() - begun
 
 
 def _listed(address: str, token: str) -> tuple[float, int, int]:
     """Return the median milliseconds of tools/list, the bytes of its tools as JSON, and their number."""
-    headers = {
-        "authorization": f"Bearer {token}",
-        "accept": "application/json, text/event-stream",
-        "mcp-protocol-version": "2026-07-28",
-        "mcp-method": "tools/list",
-    }
-    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": META}}
+    headers, body = wire.headers(token, "tools/list"), wire.body("tools/list")
     took: list[float] = []
     tools: list[Any] = []
     with httpx.Client(headers=headers, timeout=30, trust_env=False) as http:
@@ -150,26 +126,6 @@ def _listed(address: str, token: str) -> tuple[float, int, int]:
             tools = answer.json()["result"]["tools"]
             time.sleep(1 / 50)  # One agent may ask sixty times a second.
     return statistics.median(took), len(json.dumps(tools, separators=(",", ":")).encode()), len(tools)
-
-
-def _row(name: str, figure: float, unit: str, goal: float) -> dict[str, Any]:
-    shown = round(figure, 2)
-    ratio = round(figure / goal, 2)
-    held = figure <= goal
-    return {
-        "name": name,
-        "figure": shown,
-        "unit": unit,
-        "floor": None,
-        "ratio": ratio,
-        "goal": goal,
-        "holds": held,
-    }
-
-
-def _memory_mb(pid: int) -> float:
-    text = Path(f"/proc/{pid}/status").read_text()
-    return int(text.split("VmRSS:")[1].split()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import platform
 import statistics
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import orjson
 from litestar import Litestar, Request, Response, post
 
+from bench.figures import Result, at_most, print_json, show
 from plugins.payments.simulator.webhooks import sign
 from tests.webhooks.rig import URL, Rig, delivery, rig_on, secret_of
 from webhooks.signatures import check
@@ -84,7 +82,7 @@ async def drive(app: Litestar, requests: list[tuple[bytes, dict[str, str]]]) -> 
     return len(requests) / (time.perf_counter() - began), took
 
 
-async def ingest(rig: Rig, events: int) -> list[dict[str, Any]]:
+async def ingest(rig: Rig, events: int) -> list[Result]:
     """Measure ingest beside its floor."""
     bare = floor_app(rig)
     await drive(bare, [signed(rig, n, "warm") for n in range(100)])
@@ -92,20 +90,14 @@ async def ingest(rig: Rig, events: int) -> list[dict[str, Any]]:
     floor_rate, floor_ms = await drive(bare, [signed(rig, n, "floor") for n in range(events)])
     rate, ms = await drive(rig.app, [signed(rig, n, "real") for n in range(events)])
     floor_p50, p50 = statistics.median(floor_ms), statistics.median(ms)
+    slower = p50 / floor_p50
     return [
-        result(
-            "ingest p50 at 16 senders",
-            p50,
-            "ms",
-            floor_p50,
-            goal="at most 2.5 times the floor",
-            holds=p50 <= 2.5 * floor_p50,
-        ),
-        result("ingest", rate, "events/s", floor_rate, goal="at least 500", holds=rate >= 500),
+        Result("ingest p50 at 16 senders", p50, "ms", floor_p50, slower, "<= 2.5 x", slower <= 2.5),
+        Result("ingest", rate, "events/s", floor_rate, rate / floor_rate, ">= 500", rate >= 500),
     ]
 
 
-async def backlog(rig: Rig, orders: int) -> list[dict[str, Any]]:
+async def backlog(rig: Rig, orders: int) -> list[Result]:
     """Measure how fast a backlog of paid sessions is worked, one fetch for each, and from event to effect."""
     sessions = [(await rig.checkout())[1] for _ in range(orders)]
     rig.sim.hooks.targets.clear()
@@ -131,10 +123,8 @@ async def backlog(rig: Rig, orders: int) -> list[dict[str, Any]]:
     assert len(booked.items) == orders, "a bench that booked something else measured nothing"
     p99 = sorted(latencies)[min(len(latencies) - 1, int(len(latencies) * 0.99))]
     return [
-        result("event to effect p99", p99, "ms", None, goal="under 1,000", holds=p99 < 1_000),
-        result(
-            "backlog, one fetch per object", rate, "events/s", None, goal="at least 100", holds=rate >= 100
-        ),
+        at_most("event to effect p99", p99, "ms", 1_000),
+        Result("backlog, one fetch per object", rate, "events/s", None, None, ">= 100", rate >= 100),
     ]
 
 
@@ -144,24 +134,7 @@ def _signed(rig: Rig, event: Any) -> tuple[bytes, dict[str, str]]:  # noqa: ANN4
     return body, {"content-type": "application/json", "stripe-signature": header}
 
 
-def result(
-    name: str, figure: float, unit: str, floor: float | None, *, goal: str, holds: bool
-) -> dict[str, Any]:
-    """Return one row."""
-    ratio = None if not floor else round(figure / floor, 2)
-    shown = None if floor is None else round(floor, 2)
-    return {
-        "name": name,
-        "figure": round(figure, 2),
-        "unit": unit,
-        "floor": shown,
-        "ratio": ratio,
-        "goal": goal,
-        "holds": holds,
-    }
-
-
-async def measured(events: int, orders: int) -> list[dict[str, Any]]:
+async def measured(events: int, orders: int) -> list[Result]:
     """Run everything on a new ledger."""
     with tempfile.TemporaryDirectory() as folder:
         async with rig_on(f"sqlite:///{folder}/ingest.db") as rig:
@@ -178,17 +151,9 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     rows = asyncio.run(measured(args.events, args.orders))
-    print(f"{'what':34} {'figure':>10} {'floor':>10} {'ratio':>6}  goal")
-    for row in rows:
-        floor = "" if row["floor"] is None else row["floor"]
-        ratio = "" if row["ratio"] is None else row["ratio"]
-        holds = "holds" if row["holds"] else "MISSED"
-        figure = f"{row['name']:34} {row['figure']:>10} {floor:>10} {ratio:>6}"
-        print(f"{figure}  {row['unit']}: {row['goal']} ({holds})")
+    show(rows)
     if args.json:
-        command = " ".join(["python", "bench/webhook.py", *sys.argv[1:]])
-        date = datetime.now(UTC).date().isoformat()
-        print(json.dumps({"results": rows, "command": command, "machine": platform.platform(), "date": date}))
+        print_json(rows)
     return 0
 
 

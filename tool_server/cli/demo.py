@@ -58,6 +58,7 @@ async def _attended(args: argparse.Namespace) -> None:
     plays = not args.json and is_there()
     if args.full and not (plays and place.fresh):
         raise CommandError("--full plays to a person at a terminal, from a new state; add --again")
+    _begin(args)
 
     async def play(furnished: Furnished, simulator: dict[str, Any]) -> None:
         if plays and place.fresh:
@@ -75,7 +76,8 @@ async def _tell(args: argparse.Namespace, place: Place, furnished: Furnished, si
     from tool_server.cli.demo_turn import show, visitor
     from tool_server.cli.demo_words import opening
 
-    sys.stdout.write(opening(furnished, shown=show(furnished.link)))
+    sys.stdout.write(opening(furnished, shown=show(furnished.link), full=args.full))
+    sys.stdout.flush()
     await play_all(Story(), place, furnished, simulator, turn=visitor, full=args.full)
     sys.stdout.write("\nThat was the story; everything stays up for you.\n\n")
 
@@ -85,8 +87,10 @@ async def _unattended(args: argparse.Namespace) -> int:
     from tool_server.cli.demo_place import FOLDER, open_place
     from tool_server.cli.demo_play import play_all
     from tool_server.cli.demo_story import Story
+    from tool_server.cli.demo_words import about
 
     story = Story(json=args.json)
+    _begin(args, about(full=True))
     place = open_place(Path(FOLDER) / _ALONE, again=True)
 
     async def play(furnished: Furnished, simulator: dict[str, Any]) -> None:
@@ -101,6 +105,15 @@ async def _unattended(args: argparse.Namespace) -> int:
         ) from None
     _end(args, story)
     return EXIT_DONE
+
+
+def _begin(args: argparse.Namespace, more: str = "") -> None:
+    """Say that it starts: the first page takes some seconds, more on a busy machine."""
+    from tool_server.cli.demo_words import starting
+
+    if not args.json:
+        sys.stdout.write(starting() + more)
+        sys.stdout.flush()
 
 
 def _end(args: argparse.Namespace, story: Story) -> None:

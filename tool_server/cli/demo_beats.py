@@ -112,7 +112,13 @@ async def ask(story: Story, cast: Cast) -> str:
         story.held("the operator approves on the console's own form", answer.status_code == 303, answer.text)  # noqa: PLR2004 -- HTTP's own
         return call_id
     said = await cast.scout.call("call_status", call_id=call_id)
+    if "replaced_by" in said:
+        await cast.controls.no_fault()
+        story.did("you changed it; a call of yours runs in its place, and the story goes on without it")
+        return ""
     if said["status"] in {"denied", "cancelled"}:
+        # Or the next purchase, perhaps of the visitor's own agent, would be the one whose answer is lost.
+        await cast.controls.no_fault()
         story.held("you said no, and nothing ran", await cast.controls.count(_CARDS) == 0, said)
         return ""
     story.did("you approved it, for exactly that")

@@ -63,6 +63,7 @@ async def _parts(story: Story, cast: beats.Cast, *, full: bool) -> None:
     await beats.prove(story, cast)
     if not full:
         return
-    await rules.many_small_ones(story, cast)
+    if call_id:  # Without a purchase there is no sum for the next one to bring above anything.
+        await rules.many_small_ones(story, cast)
     await rules.a_smaller_cap(story, cast)
     await loop(story, cast)

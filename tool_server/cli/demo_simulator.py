@@ -76,6 +76,11 @@ class Controls:
         answer = await self._client.post("/_sim/faults", json={"faults": [fault]})
         answer.raise_for_status()
 
+    async def no_fault(self) -> None:
+        """Let nothing more go wrong."""
+        answer = await self._client.delete("/_sim/faults")
+        answer.raise_for_status()
+
     async def effects(self) -> list[dict[str, Any]]:
         """Return everything through which money moved."""
         return list((await self._get("/_sim/effects"))["effects"])

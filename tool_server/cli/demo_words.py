@@ -11,14 +11,25 @@ from tool_server.cli.demo_place import OWNER, Place
 _SHOWN: Final = ("claude-code", "json")  # One that is pasted into a shell, and one that any client reads.
 
 
-def opening(furnished: Furnished, *, shown: bool) -> str:
+def starting() -> str:
+    """Return what is said while nothing answers yet."""
+    return "Starting Bursar and a stand-in for Stripe; this takes a few seconds.\n"
+
+
+def about(*, full: bool) -> str:
+    """Return what a story is, for whoever reads one for the first time."""
+    parts = "thirteen" if full else "five"
+    return f"Here is a story in {parts} parts; it really happens, over the wire, and each `ok` was checked.\n"
+
+
+def opening(furnished: Furnished, *, shown: bool, full: bool) -> str:
     """Return what is said before the story: where the visitor reads what is asked."""
     opens = "Your browser opens on the console" if shown else "Open the console in your browser"
     return (
         "Bursar runs, on a stand-in for Stripe. Nothing here is real money; every page says SIMULATED.\n\n"
         f"{opens}: {furnished.link}\n"
         f"It signs you in once as {OWNER}, who exists only here.\n"
-        "Here is a story in five beats; it really happens, over the wire, and each `ok` was checked.\n"
+        f"{about(full=full)}"
     )
 
 

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+pytest_plugins = ("tests.provider.fixtures",)
+
 CLUSTER: Final = pytest.StashKey[Path]()
 DEEP_TIMEOUT_S: Final = 4 * 3600  # A full figure may take an hour on a slow machine; it must still end.
 START_TIMEOUT_S: Final = 60  # initdb and a first start take two seconds; sixty is a machine in trouble.

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,63 +30,10 @@ from tests.crash.killed_house import (
     entered,
 )
 from tests.crash.warm import Warm
-from tests.provider.house import Desk, Shop, a_place, a_shop, opened
+from tests.provider.house import Desk, Shop
 
 FOUR: Final = ("admit_and_claim.after", "claim.after", "send.during", "settle.before")
 PAST_LEASE_S: Final = 1.3  # A lease here is 1.1 s.
-
-
-@pytest.fixture(scope="module")
-def shop_process() -> Iterator[Shop]:
-    """Start the shop once; it outlives every house."""
-    with a_shop() as shop:
-        yield shop
-
-
-@pytest.fixture
-def shop(shop_process: Shop) -> Shop:
-    """Give a shop that did nothing yet."""
-    shop_process.reset()
-    return shop_process
-
-
-def furnish(folder: Path, shop: Shop, db: str = "") -> None:
-    """Make a ledger with its people and agents, and close it: tests start from copies of it."""
-
-    async def made() -> None:
-        async with opened(await a_place(folder, shop, db=db), work=False):
-            pass
-
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(made())
-
-
-@pytest.fixture(scope="module")
-def prepared(shop_process: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the SQLite ledger that is copied."""
-    folder = tmp_path_factory.mktemp("prepared")
-    furnish(folder, shop_process)
-    return folder / "bursar.db"
-
-
-@pytest.fixture
-def file(prepared: Path, tmp_path: Path) -> Path:
-    """Give a folder with a ledger of the test's own."""
-    shutil.copy(prepared, tmp_path / "bursar.db")
-    return tmp_path
-
-
-@pytest.fixture
-def pg(
-    request: pytest.FixtureRequest, shop_process: Shop, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """Give the address of a PostgreSQL ledger of the test's own."""
-    server = request.getfixturevalue("postgres")
-    name = server.create_from(
-        "crashed house", lambda url: furnish(tmp_path_factory.mktemp("prepared"), shop_process, url)
-    )
-    yield server.url(name)
-    server.drop(name)
 
 
 @pytest.fixture
@@ -188,12 +133,14 @@ def cases(shown: tuple[str, ...], engines: tuple[str, ...]) -> list[Any]:
 
 @pytest.mark.parametrize(("engine", "step", "fault"), cases(FOUR, ("sqlite", "postgres")))
 async def test_a_house_in_trouble_buys_once(
-    step: str, fault: str, file: Path, db: str, shop: Shop, warm: Warm
+    step: str, fault: str, copied: Path, db: str, shop: Shop, warm: Warm
 ) -> None:
     """M1, M3, M8, M24: whatever was lost, the same key ends with one purchase, posted once."""
     amount = LARGE if step.startswith("claim") else SMALL
     await alone(
-        warm, shop, Life(folder=str(file), address=shop.address, db=db, step=step, fault=fault, amount=amount)
+        warm,
+        shop,
+        Life(folder=str(copied), address=shop.address, db=db, step=step, fault=fault, amount=amount),
     )
 
 
@@ -212,10 +159,10 @@ TWO: Final = [
 
 @pytest.mark.parametrize(("step", "fault"), TWO)
 async def test_of_two_servers_the_other_takes_over(
-    step: str, fault: str, file: Path, pg: str, shop: Shop, warm: Warm
+    step: str, fault: str, copied: Path, pg: str, shop: Shop, warm: Warm
 ) -> None:
     """M1, M3: nothing approved is lost with its server, and one that wakes up late sends nothing."""
-    life = Life(folder=str(file), address=shop.address, db=pg, step=step, fault=fault, amount=LARGE)
+    life = Life(folder=str(copied), address=shop.address, db=pg, step=step, fault=fault, amount=LARGE)
     async with entered(life) as other:
         process = await doomed(warm, shop, life)
         if process is None:  # The other took the call first, as it may; not so often.
@@ -229,17 +176,19 @@ async def test_of_two_servers_the_other_takes_over(
         await agree(other, shop)
 
 
-async def test_a_house_that_changes_its_keys_is_caught(file: Path, shop: Shop, warm: Warm) -> None:
+async def test_a_house_that_changes_its_keys_is_caught(copied: Path, shop: Shop, warm: Warm) -> None:
     """A harness that cannot fail proves nothing: here each attempt has a key of its own at the shop."""
-    life = Life(folder=str(file), address=shop.address, step="send.during", fault="hang", twin=BROKEN[0])
+    life = Life(folder=str(copied), address=shop.address, step="send.during", fault="hang", twin=BROKEN[0])
     with pytest.raises(AssertionError, match="SUCCEEDED"):
         await alone(warm, shop, life)
 
 
-async def test_a_house_that_sends_however_late_is_caught(file: Path, pg: str, shop: Shop, warm: Warm) -> None:
+async def test_a_house_that_sends_however_late_is_caught(
+    copied: Path, pg: str, shop: Shop, warm: Warm
+) -> None:
     """M3's twin: it wakes past its lease, after another found nothing at the shop and called it failed."""
     life = Life(
-        folder=str(file), address=shop.address, db=pg, tool="shop_buy_lookup",
+        folder=str(copied), address=shop.address, db=pg, tool="shop_buy_lookup",
         step="claim.after", fault="hang", twin=BROKEN[1],
     )  # fmt: skip
     async with entered(life) as other:

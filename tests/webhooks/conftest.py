@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +14,7 @@ import pytest
 from msgspec import structs
 
 from ledger.ledger import Ledger
-from tests.provider.house import Desk, Shop, a_place, a_shop, opened
+from tests.provider.house import Desk, Shop, a_place, opened
 from tool_server import passwords
 from tool_server.hosts import Bind
 from webhooks.app import create_app
@@ -60,20 +60,6 @@ class Browser:
         if found is None:
             raise AssertionError("the page has no form to answer with")
         return found.group(1)
-
-
-@pytest.fixture(scope="session")
-def shop_process() -> Iterator[Shop]:
-    """Start the shop once; each test empties it."""
-    with a_shop() as shop:
-        yield shop
-
-
-@pytest.fixture
-def shop(shop_process: Shop) -> Shop:
-    """Give a shop that did nothing yet."""
-    shop_process.reset()
-    return shop_process
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -63,26 +64,24 @@ class AuditSide:
 
         Raises PolicyDenied for anybody but an owner with a reason, RecordMissing, RecordChanged.
         """
-
-        def work(tx: Tx, world: World) -> int:
-            if not because.strip() or not is_owner(world, by):
-                raise PolicyDenied("only an owner erases, and says why")
-            return erase_call(tx, world, call_id, because=because, by=f"operator:{by}", at=at)
-
-        return await self._core.rare("erase_call", work)
+        return await self._erase(erase_call, call_id, because=because, by=by, at=at)
 
     async def erase_lead(self, lead_id: str, *, because: str, by: str, at: datetime) -> int:
         """Erase who a lead is and what was written to and of it (M35); return how many payloads.
 
         Raises PolicyDenied for anybody but an owner with a reason, RecordMissing, RecordChanged.
         """
+        return await self._erase(erase_lead, lead_id, because=because, by=by, at=at)
 
+    async def _erase(
+        self, erase: Callable[..., int], record_id: str, *, because: str, by: str, at: datetime
+    ) -> int:
         def work(tx: Tx, world: World) -> int:
             if not because.strip() or not is_owner(world, by):
                 raise PolicyDenied("only an owner erases, and says why")
-            return erase_lead(tx, world, lead_id, because=because, by=f"operator:{by}", at=at)
+            return erase(tx, world, record_id, because=because, by=f"operator:{by}", at=at)
 
-        return await self._core.rare("erase_lead", work)
+        return await self._core.rare(erase.__name__, work)
 
     async def close_clone(self, folder: Path, at: datetime) -> bool:
         """Set `read_only` where another instance's id lies beside the key; return whether it does (M33)."""

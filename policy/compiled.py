@@ -22,7 +22,6 @@ from policy.language import (
     Desk,
     Kind,
     Mark,
-    Match,
     Mode,
     Policy,
     Posture,
@@ -38,11 +37,11 @@ from policy.matching import (
     Tests,
     Truth,
     compile_match,
-    globs,
     is_human_only,
-    names,
+    payee_among,
 )
 from policy.model import Ask, Effect, RuleLine
+from policy.reach import covers_live_money, fits, passes_denies
 
 _BROUGHT: Final = Mark("built in", 0, 0)
 # M29: who answers for a human-only effect that no rule speaks of.
@@ -61,7 +60,6 @@ _CLOSED: Final[dict[Posture, tuple[Kind, ...]]] = {
     Posture.DRAFT_ONLY: (Kind.SPEND, Kind.PROVISION, Kind.EARN, Kind.HUMAN_ONLY),
     Posture.READ_ONLY: (Kind.SPEND, Kind.PROVISION, Kind.EARN, Kind.HUMAN_ONLY, Kind.DRAFT),
 }
-_COVERING: Final = (WindowKind.DAY, WindowKind.MONTH, WindowKind.ROLLING)
 _TIMED: Final = ("hours", "sum_above", "count_above")  # Fields that time alone can turn.
 _SHARED: Final = (Scope.ACCOUNT, Scope.PROJECT)
 _POLICIES_KEPT: Final = 8  # The active one, a candidate, and what a replay compares; more is a test.
@@ -216,7 +214,7 @@ class CompiledCap:
         self.each_call = kind is WindowKind.CALL
         # Its limit is fixed, its usage is looked up, and it binds every call of its sort.
         self.plain = not self.earned and not self.each_call and self.tests is None
-        self.covers = limit.money is not None and cap.per is Scope.ACCOUNT and kind in _COVERING
+        self.covers = covers_live_money(cap)
         self.shared = limit.money is not None and cap.per in _SHARED and not self.each_call
 
     def kept_in(self, currency: str | None) -> CompiledCap:
@@ -245,6 +243,9 @@ class Asked(Struct, frozen=True, kw_only=True):
     would_change: tuple[str, ...]
 
 
+AskedSets = dict[tuple[CompiledRule, ...], Asked]
+
+
 class Candidates(Struct, frozen=True, kw_only=True):
     """All that can concern one sort of call, each group sorted by id: the file's order is forgotten."""
 
@@ -260,13 +261,13 @@ class Candidates(Struct, frozen=True, kw_only=True):
     looks_up: tuple[CompiledRule, ...]  # Those with a sum, a count or a known payee to look up.
     caps_ask_payee: bool
     # What rules that spoke together asked for, so that the same words are not put together for every call.
-    asked: dict[tuple[CompiledRule, ...], Asked]
+    asked: AskedSets
 
 
 class Compiled:
     """One policy, ready to decide."""
 
-    __slots__ = ("_index", "caps", "policy", "rules", "tz", "vendors")
+    __slots__ = ("_asked", "_index", "caps", "policy", "rules", "tz", "vendors")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -275,7 +276,9 @@ class Compiled:
             (CompiledRule(rule, policy) for rule in policy.rules), key=lambda one: (one.id, one.rule.at.line)
         )
         self.caps = sorted((CompiledCap(cap, policy) for cap in policy.caps), key=lambda one: one.id)
-        self.vendors = globs(tuple(name.casefold() for name in policy.lists.get(KNOWN_PAYEES, ())))
+        self.vendors = payee_among(policy.lists.get(KNOWN_PAYEES, ()))
+        # By whether they are human-only. Kept for all sorts of calls together, which share what was asked.
+        self._asked: tuple[AskedSets, AskedSets] = ({}, {})
         self._index: dict[tuple[str, Kind, Mode, str, str, str | None], Candidates] = {}
 
     def candidates(self, tool: str, effect: Effect, currency: str | None) -> Candidates:
@@ -310,7 +313,7 @@ class Compiled:
             caps=caps,
             looks_up=tuple(rule for rule in rules if _looks_up(rule)),
             caps_ask_payee=any(cap.cap.match and cap.cap.match.payee_known is not None for cap in caps),
-            asked={},
+            asked=self._asked[human],
         )
 
 
@@ -342,24 +345,12 @@ def unless_key(rule_id: str) -> str:
     return f"{rule_id}:unless"
 
 
-def fits(match: Match, tool: str, effect: Effect) -> bool:
-    """Say whether a match can hold for this kind, tool, operation, provider and mode."""
-    return (
-        (not match.kind or effect.kind in match.kind)
-        and (not match.mode or effect.mode in match.mode)
-        and names(match.tool, tool)
-        and names(match.operation, effect.operation)
-        and names(match.provider, effect.provider)
-    )
-
-
 def _concerns(rule: Rule, tool: str, effect: Effect) -> bool:
     if not fits(rule.match, tool, effect):
         return False
     if rule.effect is Answer.ALLOW and is_human_only(effect):
         return False  # However wide an allow is, it never speaks for a human-only effect.
-    # Taking back must stay possible: only a deny that names the tool outright stops a withdrawal.
-    return rule.effect is not Answer.DENY or effect.kind is not Kind.WITHDRAW or tool in rule.match.tool
+    return rule.effect is not Answer.DENY or not passes_denies(rule.match, tool, effect)
 
 
 def _cap_tests(cap: Cap, policy: Policy) -> Tests | None:

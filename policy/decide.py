@@ -26,15 +26,14 @@ from policy.compiled import (
     speaking,
 )
 from policy.language import Answer, CountAbove, Kind, Policy, SumAbove
-from policy.matching import COUNTED, MONEY_OUT, Question, Tests, is_human_only
+from policy.matching import COUNTED, HOUSE_PROVIDER, MONEY_OUT, Question, Tests, is_human_only
 from policy.model import Ask, Call, CountNeed, Decision, Facts, Needs, RuleLine, SumNeed, Twin
 from policy.refusing import Refusal
 
 _NOTHING_KNOWN: Final = Facts(now=datetime(1970, 1, 1, tzinfo=UTC))
 _TWIN_UNSURE: Final = "unknown"  # A twin that may have been bought: owners answer, whoever else does.
 _NOBODY_ASKED: Final = Asked(asks=(), message="", would_change=())
-_SETS_KEPT: Final = 1_024  # Sets of rules that ask together: far more than a file's rules make.
-_LEDGER_ONLY: Final = "bursar"  # The provider of tools that touch nothing but the ledger: always ready.
+_SETS_KEPT: Final = 1_024  # Of all sorts of calls together, so that no caller can fill the memory with names.
 
 
 def needs(policy: Policy, call: Call) -> Needs:
@@ -47,13 +46,12 @@ def needs(policy: Policy, call: Call) -> Needs:
     usage, earned = cap_needs(found.caps, question)
     asked = _lookups(found, question) if found.looks_up else _NO_LOOKUPS
     ask_payee = found.caps_ask_payee or asked.payee
-    payee = question.payee
     return Needs(
         usage=usage,
         earned=earned,
         sums=tuple(asked.sums),
         counts=tuple(asked.counts),
-        payee_known=ask_payee and payee is not None and not compiled.vendors(payee),
+        payee_known=ask_payee and question.payee is not None and not compiled.vendors(question),
         twin=found.money_out,
         waiting=found.money_out or found.human_only or _may_wait(found, question),
         timezone=policy.timezone,
@@ -189,7 +187,7 @@ class _Hearing:
 
     def _held_reason(self) -> str:
         """Say why the call must wait in the queue although it may run; readiness holds, it never denies."""
-        ready = self.facts.ready is True or self.question.effect.provider == _LEDGER_ONLY
+        ready = self.facts.ready is True or self.question.effect.provider == HOUSE_PROVIDER
         return "" if ready else "not_ready"
 
 

@@ -52,7 +52,7 @@ from policy.language import (
     WindowKind,
 )
 from policy.load_match import MatchBuilder, several, value_at, value_or
-from policy.matching import HUMAN_ONLY_OPERATIONS, names
+from policy.matching import HOUSE_PROVIDER, HUMAN_ONLY_OPERATIONS, names
 from policy.shape import Read, read_form
 from policy.tools import ToolInfo, Tools, outside_tools
 from policy.yaml_marks import (
@@ -310,6 +310,11 @@ class _Loader:
         """Return an entry of `Policy.outside`: its names, its mode and the arguments that say more."""
         if form.tool in self._tools:
             self._problems.at(value_at(node, "tool"), f"{quoted(form.tool)} is a tool of Bursar itself")
+        if form.provider == HOUSE_PROVIDER:
+            where = value_at(node, "provider")
+            self._problems.at(
+                where, f"{quoted(HOUSE_PROVIDER)} is Bursar itself", "name whom the tool reaches"
+            )
         args = value_or(form.args, OutsideArgsForm())
         named = {"amount": args.amount, "payee": args.payee}
         return {

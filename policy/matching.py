@@ -21,12 +21,15 @@ from policy.model import Call, Effect, Facts
 from policy.money import Money
 
 Truth = bool | None
+_HOST: Final = re.compile(r"[\w.-]+")  # Letters of any script, so that a domain may be written in its own.
 MONEY_OUT: Final = (Kind.SPEND, Kind.PROVISION)
 COUNTED: Final = (Kind.DRAFT, Kind.EARN, Kind.SPEND, Kind.PROVISION)
 HUMAN_ONLY_OPERATIONS: Final = frozenset(
     {"refund", "dispute_answer", "account_delete", "legal_incident", "credential_change"}
 )
 KNOWN_PAYEES: Final = "vendors"  # The list whose members count as known payees (M21).
+# The provider of tools that touch nothing but the ledger: always ready, and nobody else's name.
+HOUSE_PROVIDER: Final = "bursar"
 _NAMES_A_PAYEE: Final = (*MONEY_OUT, Kind.HUMAN_ONLY)
 _NAMES_A_PRICE: Final = (*_NAMES_A_PAYEE, Kind.EARN)
 
@@ -34,7 +37,7 @@ _NAMES_A_PRICE: Final = (*_NAMES_A_PAYEE, Kind.EARN)
 class Question:
     """One call with its facts, and what every test would otherwise work out again."""
 
-    __slots__ = ("call", "currency", "effect", "facts", "payee", "tz", "units")
+    __slots__ = ("call", "currency", "effect", "facts", "name", "payee", "tz", "units")
 
     def __init__(self, call: Call, facts: Facts, tz: tzinfo | None) -> None:
         effect = call.effect
@@ -45,6 +48,8 @@ class Question:
         money = reserved_amount(effect)
         self.units = 0 if money is None else money.minor_units
         self.currency = None if money is None else money.currency
+        # `name` tells "straße" from "strasse"; `payee`, which caps and known payees go by, does not.
+        self.name = None if effect.payee is None else effect.payee.lower()
         self.payee = None if effect.payee is None else effect.payee.casefold()
 
     # Money that moves to nobody, or in no amount, is in doubt; a read simply has neither.
@@ -189,10 +194,10 @@ def _add_payee(
     early: dict[str, Test], late: dict[str, Test], match: Match, lists: Mapping[str, tuple[str, ...]]
 ) -> None:
     if match.payee:
-        early["payee"] = _payee_among(match.payee)
+        early["payee"] = payee_among(match.payee)
     if match.payee_in is not None:
         listed = lists.get(match.payee_in)
-        early["payee.in_list"] = _payee_in_doubt if listed is None else _payee_among(listed)
+        early["payee.in_list"] = _payee_in_doubt if listed is None else payee_among(listed)
     if match.payee_basis:
         bases = match.payee_basis
         early["payee_basis"] = lambda q: (
@@ -206,22 +211,47 @@ def _payee_in_doubt(q: Question) -> Truth:
     return q.no_payee if q.payee is None else None
 
 
-def _payee_among(patterns: tuple[str, ...]) -> Test:
-    # Names of payees are compared without regard to case, or EVIL.example would pass a rule against it.
-    folded = frozenset(pattern.casefold() for pattern in patterns)
-    if not any("*" in pattern or "?" in pattern for pattern in folded):
-        return lambda q: q.no_payee if q.payee is None else q.payee in folded
-    among = globs(tuple(sorted(folded)))
-    return lambda q: q.no_payee if q.payee is None else among(q.payee)
+def payee_among(patterns: tuple[str, ...]) -> Test:
+    """Compile names and globs of payees, which are compared without regard to case.
+
+    In doubt are names that only fold alike ("straße" and "strasse" are two domains), and what is no host's
+    name where a glob of one fits: `*.shop.example` must not be met by "evil.example/.shop.example".
+    """
+    exact = frozenset(pattern.lower() for pattern in patterns)
+    alike = frozenset(pattern.casefold() for pattern in patterns)
+    if not any("*" in pattern or "?" in pattern for pattern in exact):
+        return lambda q: q.no_payee if q.payee is None else q.name in exact or _doubt_if(q.payee in alike)
+    of_hosts = frozenset(pattern for pattern in exact if "*" in pattern and "." in pattern)
+    hosts, others = globs(tuple(sorted(of_hosts))), globs(tuple(sorted(exact - of_hosts)))
+    any_like = globs(tuple(sorted(alike)))
+
+    def test(q: Question) -> Truth:
+        if q.name is None or q.payee is None:
+            return q.no_payee
+        if others(q.name):
+            return True
+        if hosts(q.name):
+            return True if _HOST.fullmatch(q.name) else None
+        return _doubt_if(any_like(q.payee))
+
+    return test
+
+
+def _doubt_if(alike: bool) -> Truth:  # noqa: FBT001 - the one thing it turns into another
+    return None if alike else False
 
 
 def _payee_known(vendors: tuple[str, ...], *, wanted: bool) -> Test:
-    among = globs(tuple(pattern.casefold() for pattern in vendors))
+    among = payee_among(vendors)
 
     def test(q: Question) -> Truth:
         if q.payee is None:
             return q.no_payee
-        known = True if among(q.payee) else q.facts.payee_known
+        listed = among(q)
+        known = True if listed else q.facts.payee_known
+        # The ledger looks names up folded, so one that folds to another may not be the one that is known.
+        if not listed and (q.name != q.payee if known else listed is None):
+            return None
         return None if known is None else known is wanted
 
     return test

@@ -104,7 +104,7 @@ def by_money(found: Candidates, question: Question, weighed: Weighed) -> Refusal
         return Refusal(
             "live_spend_uncovered",
             f"no account-wide money cap in {currency} covers this live spend",
-            would_change=(f"a cap per account on a day, a month or a duration, in {currency}",),
+            would_change=(f"a cap per account over a day, a month or at least 24h, in {currency}",),
         )
     if not question.facts.twin_checked:
         return _missing("whether an equal purchase exists was not looked up")

@@ -10,10 +10,11 @@ from typing import Literal
 from msgspec import Struct
 
 from policy import explain
-from policy.compiled import CompiledRule, compile_policy, fits
-from policy.language import Answer, Kind, Mark, Match, Policy
+from policy.compiled import CompiledRule, compile_policy
+from policy.language import Answer, Mark, Match, Policy
 from policy.matching import Question, Tests, is_human_only
 from policy.model import Call, Facts
+from policy.reach import fits, passes_denies
 
 Says = Literal["speaks", "in doubt", "silent"]
 
@@ -71,8 +72,7 @@ def _out_of_the_question(one: CompiledRule, question: Question) -> list[str]:
         return _misfits(one.rule.match, question)
     if one.allows and is_human_only(effect):
         return ["an allow never speaks for what only a person may do"]
-    denies = one.rule.effect is Answer.DENY
-    if denies and effect.kind is Kind.WITHDRAW and call.tool not in one.rule.match.tool:
+    if one.rule.effect is Answer.DENY and passes_denies(one.rule.match, call.tool, effect):
         return ["only a deny that names the tool stops a withdrawal"]
     return []
 

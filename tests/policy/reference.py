@@ -195,7 +195,8 @@ def desks(
 
 def speaks(rule: Rule, policy: Policy, call: Call, facts: Facts) -> bool:
     """In doubt a deny or an approval rule applies and an allow rule does not; `unless` silences."""
-    if rule.effect == "deny" and call.effect.kind == "withdraw" and call.tool not in rule.match.tool:
+    withdraws = call.effect.kind == "withdraw" and not human(call)
+    if rule.effect == "deny" and withdraws and call.tool not in rule.match.tool:
         return False  # Only a deny that names the tool stops a withdrawal.
     if rule.effect == "allow" and human(call):
         return False
@@ -274,12 +275,12 @@ def caps_refuse(verdict: Verdict, policy: Policy, facts: Facts) -> str:
 
 
 def covered(policy: Policy, verdict: Verdict) -> bool:
-    """An account-wide money cap over a span of time, in this currency, that binds this call."""
+    """An account-wide money cap over a day, a month or at least 24 hours, in this currency, that binds it."""
     return any(
         cap.id in verdict.binding
         and cap.per == Scope.ACCOUNT
         and cap.limit.money is not None
-        and cap.window.kind in (WindowKind.DAY, WindowKind.MONTH, WindowKind.ROLLING)
+        and (cap.window.kind in (WindowKind.DAY, WindowKind.MONTH) or cap.window.seconds >= 24 * 60 * 60)
         for cap in policy.caps
     )
 

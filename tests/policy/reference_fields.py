@@ -82,23 +82,34 @@ def payee_fields(match: Match, policy: Policy, call: Call, facts: Facts) -> list
     payee = call.effect.payee
     answers = []
     if match.payee:
-        answers.append(nobody if payee is None else yes(listed(match.payee, payee)))
+        answers.append(nobody if payee is None else listed(match.payee, payee))
     if match.payee_in is not None:
         names = policy.lists.get(match.payee_in)
         if payee is None:
             answers.append(nobody)
         else:
-            answers.append(DOUBT if names is None else yes(listed(names, payee)))
+            answers.append(DOUBT if names is None else listed(names, payee))
     if match.payee_known is not None:
         if payee is None:
             answers.append(nobody)
         else:
-            known = True if listed(policy.lists.get("vendors", ()), payee) else facts.payee_known
-            answers.append(DOUBT if known is None else yes(known == match.payee_known))
+            answers.append(known_payee(match.payee_known, policy, payee, facts))
     if match.payee_basis:
         basis: PayeeBasis | None = call.effect.payee_basis
         answers.append(nobody if basis is None else yes(basis in match.payee_basis))
     return answers
+
+
+def known_payee(wanted: bool, policy: Policy, payee: str, facts: Facts) -> str:
+    """The list `vendors` decides, else the ledger, which knows names folded: what folds is in doubt."""
+    vendor = listed(policy.lists.get("vendors", ()), payee)
+    if vendor == YES:
+        return yes(wanted)
+    if facts.payee_known is None:
+        return DOUBT
+    if facts.payee_known:
+        return yes(wanted) if payee.lower() == payee.casefold() else DOUBT
+    return DOUBT if vendor == DOUBT else yes(not wanted)
 
 
 def money_fields(match: Match, call: Call) -> list[str]:
@@ -217,8 +228,21 @@ def same_type(one: object, other: object) -> bool:
     return type(one) is type(other)
 
 
-def listed(patterns: tuple[str, ...], payee: str) -> bool:
-    return any(glob(p.casefold(), payee.casefold()) for p in patterns)
+def listed(patterns: tuple[str, ...], payee: str) -> str:
+    """One that surely fits decides; else one that might does."""
+    answers = [names_payee(pattern, payee) for pattern in patterns]
+    if YES in answers:
+        return YES
+    return DOUBT if DOUBT in answers else NO
+
+
+def names_payee(pattern: str, payee: str) -> str:
+    """Case never matters. In doubt: what only folds alike, and what is no host where a domain's `*` fits."""
+    if glob(pattern.lower(), payee.lower()):
+        of_hosts = "*" in pattern and "." in pattern
+        host = all(letter.isalnum() or letter in "._-" for letter in payee)
+        return YES if host or not of_hosts else DOUBT
+    return DOUBT if glob(pattern.casefold(), payee.casefold()) else NO
 
 
 def glob(pattern: str, text: str) -> bool:

@@ -24,7 +24,8 @@ from policy.yaml_marks import Items, Node, Problems, Scalar, Table, read_yaml
 
 Load = Callable[[str], Policy]
 
-ALPHABET: Final = ' #-:,"*01a\n[]{}'  # What YAML reads as more than a letter, two digits and a letter.
+# What YAML or a shell reads as more than a letter, what looks like a space, two digits and a letter.
+ALPHABET: Final = " #-:,\"*01a\n[]{}?~!&|>\\'`\u00a0"
 LONGEST_USAGE: Final = 60_000  # Minor units: above every limit of the shipped policy.
 _STRENGTH: Final = {Answer.ALLOW: 0, Answer.REQUIRE_APPROVAL: 1, Answer.DENY: 2}
 _NOWHERE: Final = Mark("", 0)

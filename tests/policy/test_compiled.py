@@ -55,6 +55,15 @@ def test_the_sets_of_rules_that_ask_together_are_bounded_too() -> None:
     assert 0 < len(sort.asked) <= 1_024
 
 
+def test_the_sets_are_bounded_over_all_sorts_of_calls_together() -> None:
+    """A bound for each of four thousand sorts would be no bound on the memory that names can fill."""
+    rules = policy(ask(unless=Match(tool=("other",))))
+    for number in range(1_100):
+        assert decide(rules, purchase(tool=f"tool_{number}"), facts()).asks
+    kept = compile_policy(rules)._asked  # noqa: SLF001 - the bound under test
+    assert 0 < sum(map(len, kept)) <= 1_024
+
+
 def test_what_the_index_finds_does_not_depend_on_who_asked_first() -> None:
     """Two sorts of call of one tool share a slot of the index and nothing else."""
     rules = policy(

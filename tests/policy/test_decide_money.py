@@ -247,7 +247,9 @@ def test_live_spend_governs_neither_test_money_nor_sales() -> None:
     ("cover", "covered"),
     [
         (cap("c", "500.00", window=MONTH), True),
-        (cap("c", "500.00", window=HOUR), True),
+        (cap("c", "500.00", window=Window(WindowKind.ROLLING, 86_400)), True),
+        (cap("c", "500.00", window=Window(WindowKind.ROLLING, 86_399)), False),
+        (cap("c", "500.00", window=Window(WindowKind.ROLLING, 1)), False),
         (cap("c", "500.00", window=CALL), False),
         (cap("c", "500.00", window=RUN), False),
         (cap("c", "500.00", per=Scope.PROJECT), False),
@@ -257,7 +259,7 @@ def test_live_spend_governs_neither_test_money_nor_sales() -> None:
     ],
 )
 def test_live_money_needs_an_account_wide_cap_over_time(cover: object, covered: bool) -> None:  # noqa: FBT001 - expected
-    """Without one, a rule that allows a dollar allows it for ever."""
+    """Without one a rule that allows a dollar allows it for ever; a second's cap allows 86,400 a day."""
     decision = judge(policy(allow(), cover), purchase(**LIVE))  # type: ignore[arg-type]  # A Cap each time.
     assert decision.code == ("" if covered else "live_spend_uncovered")
 

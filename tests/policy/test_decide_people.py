@@ -19,6 +19,7 @@ from policy.model import (
     Window,
     WindowKind,
 )
+from policy.trace import trace
 from tests.policy.build import (
     allow,
     ask,
@@ -69,6 +70,15 @@ def test_only_a_deny_that_names_the_tool_stops_a_withdrawal() -> None:
     assert judge(policy(deny(match=Match(tool=("cancel_purchase",)))), call).answer is DENY
     assert judge(policy(ask()), call).answer is ALLOW
     assert not needs(policy(ask()), call).waiting
+
+
+def test_a_deny_stops_a_refund_that_calls_itself_a_withdrawal() -> None:
+    """What only a person may do is no taking back, so a deny need not name its tool."""
+    call = of_kind(Kind.WITHDRAW, tool="give_back", operation="refund", own=True)
+    for wide in (deny(), deny(match=Match(operation=("refund",)))):
+        assert judge(policy(wide), call).answer is DENY
+        assert trace(policy(wide), call, facts())[0].says == "speaks"
+    assert ids(each.desk for each in judge(policy(allow()), call).asks) == ["built-in:human-only"]
 
 
 def test_withdrawing_what_is_not_ones_own_needs_a_rule() -> None:

@@ -17,7 +17,7 @@ from policy.model import Call, Decision, Facts, Policy
 Decide = Callable[[Policy, Call, Facts], Decision]
 
 # In the order they import each other; the words they share (model, money, windows, ...) stay the real ones.
-COPIED = ("matching", "explain", "compiled", "capping", "timing", "refusing", "decide")
+COPIED = ("matching", "reach", "explain", "compiled", "capping", "timing", "refusing", "decide")
 
 
 class BrokenTwin(NamedTuple):
@@ -30,6 +30,33 @@ class BrokenTwin(NamedTuple):
 
 
 TWINS = (
+    BrokenTwin(
+        "a name that folds alike is the same payee",
+        "matching",
+        "    return None if alike else False\n",
+        "    return alike\n",
+    ),
+    BrokenTwin(
+        "a star in a domain crosses a slash",
+        "matching",
+        "True if _HOST.fullmatch(q.name) else None",
+        "True",
+    ),
+    BrokenTwin(
+        "a payee is known by a name that folds alike",
+        "matching",
+        "q.name != q.payee if known else listed is None",
+        "not known and listed is None",
+    ),
+    BrokenTwin(
+        "no deny stops a refund that calls itself a withdrawal",
+        "reach",
+        " and not is_human_only(effect)\n",
+        "\n",
+    ),
+    BrokenTwin(
+        "a cap over an hour covers live spend", "reach", "window.seconds >= _DAY_S", "window.seconds >= 0"
+    ),
     BrokenTwin("an amount at its bound is above it", "matching", "q.units <= bound", "q.units < bound"),
     BrokenTwin(
         "another currency is simply no match",
@@ -40,7 +67,7 @@ TWINS = (
     BrokenTwin(
         "payees differ by case",
         "matching",
-        "effect.payee is None else effect.payee.casefold()",
+        "effect.payee is None else effect.payee.lower()",
         "effect.payee is None else effect.payee",
     ),
     BrokenTwin(
@@ -66,9 +93,9 @@ TWINS = (
     ),
     BrokenTwin(
         "a wide deny stops a withdrawal",
-        "compiled",
-        "or tool in rule.match.tool",
-        "or True",
+        "reach",
+        "effect.kind is Kind.WITHDRAW and tool not in match.tool",
+        "False",
     ),
     BrokenTwin(
         "shadow rules act",
@@ -106,9 +133,9 @@ TWINS = (
     ),
     BrokenTwin(
         "a per-call cap covers live spend",
-        "compiled",
-        "_COVERING: Final = (WindowKind.DAY,",
-        "_COVERING: Final = (WindowKind.CALL, WindowKind.DAY,",
+        "reach",
+        "window.kind in {WindowKind.DAY,",
+        "window.kind in {WindowKind.CALL, WindowKind.DAY,",
     ),
     BrokenTwin(
         "a twin that may have been bought asks no owner",

@@ -52,20 +52,40 @@ TOOLS = (
 )
 OPERATIONS = ("card_purchase", "domain_register", "note", "close", "refund", "credential_change")
 PROVIDERS = ("stripe", "porkbun", "bursar")
-PAYEES = ("porkbun.com", "Shop.Hetzner.com", "example.com", "EXAMPLE.com", "evil.example", "")
-PAYEE_GLOBS = ("porkbun.com", "*.hetzner.com", "example.*", "Evil.*", "*", "?xample.com", "*e*.c*")
+PAYEES = (
+    "porkbun.com",
+    "Shop.Hetzner.com",
+    "example.com",
+    "EXAMPLE.com",
+    "evil.example",
+    "",
+    "evil.example/shop.hetzner.com",  # No host, and it ends like one.
+    "Gro\u00df.example",  # Folds to gross.example, which is another domain.
+)
+PAYEE_GLOBS = (
+    "porkbun.com",
+    "*.hetzner.com",
+    "example.*",
+    "Evil.*",
+    "*",
+    "?xample.com",
+    "*e*.c*",
+    "gross.example",
+    "*ross.example",
+)
 CURRENCIES = ("USD", "USD", "USD", "EUR", "JPY")
 UNITS = (0, 1, 100, 150, 199, 200, 201, 500, 1_000)
 LIMITS = (0, 150, 200, 500, 1_000, 2_000)
 ZONES = ("UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu")
 DESKS = ("spend-desk", "owner-desk", "refund-desk")
 MOST_KINDS = (Kind.SPEND, Kind.SPEND, Kind.SPEND, Kind.PROVISION, *Kind)
+HOUR = Window(WindowKind.ROLLING, 3_600)
 WINDOWS = (
     Window(WindowKind.CALL),
     Window(WindowKind.RUN),
     Window(WindowKind.DAY),
     Window(WindowKind.MONTH),
-    Window(WindowKind.ROLLING, 3_600),
+    HOUR,
     Window(WindowKind.ROLLING, 86_400),
 )
 WIN = WINDOWS[1:]
@@ -200,7 +220,7 @@ def cap(draw: Draw, index: int) -> Cap:
     return Cap(
         id=f"cap-{index:02}",
         per=draw.one((Scope.ACCOUNT, Scope.ACCOUNT, *Scope)),
-        window=draw.one(WINDOWS),
+        window=draw.one((*WINDOWS, HOUR, HOUR)),  # Which is all but cover for live money.
         limit=limit,
         at=Mark("policies.yaml", 100 + index),
         match=draw.maybe(0.3, lambda: match(draw, dense=0.7, lookups=draw.chance(0.1))),
@@ -218,7 +238,7 @@ def policy(draw: Draw) -> Policy:
         file="policies.yaml",
         timezone=draw.one((*ZONES, "No/Such_Zone") if draw.chance(0.05) else ZONES),
         live_spend=LiveSpend(enabled=draw.chance(0.7), providers=("stripe",)),
-        lists={"vendors": ("porkbun.com", "*.Hetzner.com"), "partners": ("example.com",)},
+        lists={"vendors": ("porkbun.com", "*.Hetzner.com"), "partners": ("example.com", "GROSS.example")},
         caps=tuple(caps),
         desks=tuple(Desk(id=name, who=("role:approver",), at=Mark("policies.yaml", 5)) for name in DESKS),
         rules=tuple(rules),
@@ -238,6 +258,8 @@ def call(draw: Draw) -> Call:
     payee = draw.maybe(0.85, lambda: draw.one(PAYEES))
     human = kind is Kind.HUMAN_ONLY
     operations = ("refund", "credential_change", "dispute_answer") if human else OPERATIONS[:4]
+    if kind is Kind.WITHDRAW:
+        operations = (*operations, "refund")  # It calls itself a withdrawal and is none.
     return Call(
         tool=draw.one(TOOLS),
         effect=Effect(

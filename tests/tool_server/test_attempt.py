@@ -20,7 +20,7 @@ from plugins.tool import ExecuteContext, Lookup, OutcomeReport, Replay
 from policy.errors import Declined
 from policy.language import PluginEntry
 from policy.model import Mode
-from tool_server.attempt import AttemptParts, attempt
+from tool_server.attempt import LARGEST_RESULT, AttemptParts, attempt
 from tool_server.providers import Providers
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -104,6 +104,7 @@ async def test_m3_nothing_is_sent_past_the_lease() -> None:
 
     settled = await bench.run(late)
     assert (settled.outcome, settled.code) == (Outcome.NOT_SENT, "send_too_late")
+    assert settled.proof is None
 
 
 async def test_m3_nothing_is_sent_past_the_providers_key() -> None:
@@ -164,6 +165,9 @@ async def test_m2_a_refusal_counts_only_before_anything_was_sent(
     [
         ({"value": object()}, b"could not be written down"),
         ({"value": "x" * 70_000}, b"too large"),
+        ({"value": "x" * (LARGEST_RESULT - 11)}, b"too large"),
+        ({"value": "x" * (LARGEST_RESULT - 12)}, b"xxx"),  # With the name and quotes just small enough.
+        ({}, b""),
         ({"key": "sk_live_51HqabcdefGH"}, b"sk_live_[redacted]"),
     ],
 )
@@ -172,6 +176,7 @@ async def test_a_success_is_kept_even_where_its_data_cannot_be(data: dict[str, o
     settled = await Bench().run(answering(structs.replace(DONE, data=data)))
     assert settled.outcome is Outcome.SUCCEEDED
     assert said in settled.result
+    assert bool(settled.result) is bool(data)
     assert b"51Hq" not in settled.result
 
 
@@ -285,3 +290,22 @@ async def test_a_tool_without_work_is_a_broken_one() -> None:
     nothing: Any = None
     settled = await Bench().run(nothing)
     assert (settled.outcome, settled.code) == (Outcome.UNKNOWN, "tool_broke")
+    assert "AssertionError" in settled.message
+
+
+async def test_what_is_no_report_says_nothing() -> None:
+    """A plugin that returns anything else has done who knows what."""
+    settled = await Bench().run(answering("done"))
+    assert (settled.outcome, settled.code) == (Outcome.UNKNOWN, "tool_broke")
+    assert "str where a report is due" in settled.message
+
+
+@pytest.mark.parametrize("way", [Lookup, lambda find: Replay(60, find)])
+async def test_a_lookup_looks_and_does_not_send(way: Callable[[Execute], Any]) -> None:
+    """M1: who looks by doing it again has done it twice."""
+    reports = {"lookup": "found", "execute": "made", "replay": "made"}
+    for purpose, ref in reports.items():
+        found = answering(structs.replace(DONE, provider_ref="found"))
+        made = answering(structs.replace(DONE, provider_ref="made"))
+        settled = await Bench().run(made, purpose=purpose, reconcile=way(found))
+        assert settled.provider_ref == ref

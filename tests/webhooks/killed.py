@@ -43,7 +43,8 @@ from webhooks.worker import WebhookWorker
 STEPS: Final = 6  # Things that happen in one history, beside what is settled at its end.
 LIVES: Final = 2  # Doomed ones per round.
 LEASE_OVER_S: Final = 61.0  # A dead worker's events are given to another after that.
-LAST_ROUNDS: Final = 6  # Undisturbed at the end, an hour apart: every pause is over within them.
+LAST_ROUNDS: Final = 6  # Undisturbed at the end: every pause is over within them.
+ROUND_S: Final = 3_600.0
 STAGES_PER_EVENT: Final = 5  # About as often a life comes by a stage for each event it hears.
 ON_ONE_SHOP: Final = 30  # Histories beside each other on one pair of ledgers.
 TWINS: Final = ("answers before it is stored", "says it is done before it is")
@@ -144,26 +145,28 @@ class Shop:
     def end(self) -> None:
         """Deliver what nobody answered for, and let every pause pass."""
         again = [event for event in self.rig.sim.world.all("event") if event["id"] not in self.acked]
-        for number in range(LAST_ROUNDS):
-            self.once([])
-            self.listen(*self.fork(self.urls[1], again if number == 0 else [], 0))
-            self.rig.clock.move(3_600)
+        self.once([], rounds=LAST_ROUNDS)
+        self.listen(*self.fork(self.urls[1], again, 0, rounds=LAST_ROUNDS))
+        self.rig.clock.move(LAST_ROUNDS * ROUND_S)
 
-    def once(self, events: list[Any]) -> None:
+    def once(self, events: list[Any], *, rounds: int = 1) -> None:
         """Let the undisturbed ledger hear events, in order."""
         other, self.acked = self.acked, set()
-        self.listen(*self.fork(self.urls[0], events, 0))
+        self.listen(*self.fork(self.urls[0], events, 0, rounds=rounds))
         if self.acked != {event["id"] for event in events}:
             self.wrong.append("the undisturbed ledger did not take every event")
         self.acked = other
 
-    def fork(self, url: str, events: list[Any], nth: int) -> tuple[int, int]:
-        """Hear and work events in a fork, which kills itself at the n-th stage it comes by."""
+    def fork(self, url: str, events: list[Any], nth: int, *, rounds: int = 1) -> tuple[int, int]:
+        """Hear and work events in a fork, which kills itself at the n-th stage it comes by.
+
+        Its clock goes on by itself for as many rounds; ours stands still.
+        """
         hear, say = os.pipe()
         process = os.fork()
         if process == 0:
             os.close(hear)
-            _in_fork(lambda: asyncio.run(_live(self, url, events, nth, say)), say)
+            _in_fork(lambda: asyncio.run(_live(self, url, events, nth, say=say, rounds=rounds)), say)
         os.close(say)
         return process, hear
 
@@ -249,7 +252,7 @@ def _in_fork(work: Callable[[], None], say: int) -> None:
     os._exit(0)
 
 
-async def _live(shop: Shop, url: str, events: list[Any], nth: int, say: int) -> None:
+async def _live(shop: Shop, url: str, events: list[Any], nth: int, *, say: int, rounds: int) -> None:
     """Hear events over the route, work the inbox in between, and die at the n-th stage of a transaction."""
     stages = 0
 
@@ -272,8 +275,10 @@ async def _live(shop: Shop, url: str, events: list[Any], nth: int, say: int) -> 
                 os.write(say, f"acked {event['id']}\n".encode())
             if dice.random() < 0.2:
                 await worker.work_due()
-        while await worker.work_due():
-            pass
+        for _ in range(rounds):
+            while await worker.work_due():
+                pass
+            shop.rig.clock.move(ROUND_S)
 
 
 # --- twins -----------------------------------------------------------------------------------------------

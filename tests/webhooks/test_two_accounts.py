@@ -36,6 +36,7 @@ from webhooks.stripe_side import Simulated, stripe_side
 from webhooks.web import web_app
 
 TOLD: Final = 10  # Shorter texts are states and words, which accounts share.
+ECHOED: Final = 40  # Characters of a value that a refusal repeats at most.
 REFERENCES: Final = re.compile(r"(^|_)(id|after|text|references|offer)$")
 ID: Final = re.compile(r"^([a-z]{2,8})_(?:sim_)?(?=[a-zA-Z]*\d)[0-9a-zA-Z]{8,}$")
 
@@ -219,7 +220,7 @@ async def _swapped(
     given = {**sample_of, field: [value] if field == "references" else value}
     said = await _asked(desk, name, given)
     unlike(theirs, said, [sent])
-    return _plain(said.replace(value, "ID"))
+    return _plain(said.replace(value, "ID").replace(value[:ECHOED], "ID"))
 
 
 def _tools(desk: StripeDesk) -> Iterator[tuple[str, dict[str, Any]]]:

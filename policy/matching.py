@@ -30,8 +30,8 @@ HUMAN_ONLY_OPERATIONS: Final = frozenset(
 KNOWN_PAYEES: Final = "vendors"  # The list whose members count as known payees (M21).
 # The provider of tools that touch nothing but the ledger: always ready, and nobody else's name.
 HOUSE_PROVIDER: Final = "bursar"
-_NAMES_A_PAYEE: Final = (*MONEY_OUT, Kind.HUMAN_ONLY)
-_NAMES_A_PRICE: Final = (*_NAMES_A_PAYEE, Kind.EARN)
+NAMES_A_PAYEE: Final = (*MONEY_OUT, Kind.HUMAN_ONLY)
+NAMES_A_PRICE: Final = (*NAMES_A_PAYEE, Kind.EARN)
 
 
 class Question:
@@ -58,12 +58,12 @@ class Question:
     def no_amount(self) -> Truth:
         """Answer for a field that asks about the amount where there is none."""
         effect = self.effect
-        return None if effect.kind in _NAMES_A_PRICE or effect.amount is not None else False
+        return None if effect.kind in NAMES_A_PRICE or effect.amount is not None else False
 
     @property
     def no_payee(self) -> Truth:
         """Answer for a field that asks about the payee where there is none."""
-        return None if self.effect.kind in _NAMES_A_PAYEE else False
+        return None if self.effect.kind in NAMES_A_PAYEE else False
 
 
 Test = Callable[[Question], Truth]

@@ -37,6 +37,10 @@ _ZONE: Final = re.compile(ZONE_PATTERN)
 _INSTANT: Final = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)$")
 _EXACT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")  # As agents, projects and operators are added.
 # Several names in one text, a comment stuck to a name, an address: a deny that names these stops nobody.
+# Where a country's registry keeps names below a second word: `co.uk` is nobody's name.
+_REGISTRY: Final = re.compile(
+    r"(ac|co|com|edu|go|gob|gouv|gov|gv|ltd|mil|ne|net|nom|or|org|plc|sch)[.][a-z]{2}"
+)
 _NO_PAYEE: Final = re.compile(r"[,;#/\\]|\.\S+\s+\S+\.")
 
 
@@ -127,6 +131,14 @@ def payee_pattern(text: str) -> str:
             f"{_met(text)} also matches names of strangers; let '*' stand for a whole part, as in '*.host'"
         )
     return text
+
+
+def is_registry(name: str) -> bool:
+    """Say whether a name is one that registries sell names under, as far as its form tells.
+
+    The list of all of them (publicsuffix.org) changes every week; the second words of most countries do not.
+    """
+    return _REGISTRY.fullmatch(name.lower()) is not None
 
 
 def pattern(text: str) -> str:

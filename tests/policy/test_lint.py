@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from policy.language import Match
-from policy.lint import COMPARED, covers, lint
+from policy.language import Answer, Kind, Mark, Match, Rule
+from policy.lint import lint
+from policy.lint_pairs import COMPARED, STRICTNESS, Index, covers, overridden, speaks_wherever
 from policy.load import load
 from policy.money import Money
 from policy.tools import load_tools
+from tests.policy.worlds import Draw, match, rule
 
 TOOLS = load_tools()
 HEAD = "version: 1\n"
@@ -114,6 +117,79 @@ def rules(*lines: str) -> str:
             LIVE + MONTH + rules("a allow {kind: spend, amount: {up_to: 5.00 EUR}}"),
             "speaks of EUR, in which no cap covers",
         ),
+        (
+            DESK + LIVE + 'caps:\n  - {id: r, per: account, window: 1s, limit: "9.00 USD"}\n' + ALL,
+            "no cap per account and day, month or at least 24h",
+        ),
+        # Names and stars that do not reach what they seem to.
+        (rules("x deny {tool: [pay_vendor, payvendor*]}"), "tool 'payvendor*' reaches no tool"),
+        (rules("x deny {kind: spend, tool: [pay_*, crm_*]}"), "tool 'crm_*' reaches no tool"),
+        (
+            rules("x deny {kind: spend}, unless: {operation: [vendor_payment, 'crm_*']}"),
+            "rule 'x', unless: operation 'crm_*' reaches no tool",
+        ),
+        (
+            (
+                "caps:\n  - {id: c, per: run, window: day, limit: 1 call, match: {tool: [domain_*, card_*]}}\n"
+                "rules: []\n"
+            ),
+            "cap 'c': tool 'card_*' reaches no tool",
+        ),
+        (rules("x allow {kind: earn, args: {offer: {equals: snap*}}}"), "the '*' in 'snap*' is no wildcard"),
+        (rules("x allow {kind: earn, args: {offer: {in: [a, '*']}}}"), "the '*' in '*' is no wildcard"),
+        (rules("x allow {kind: spend, payee: porkbun*}"), "'porkbun*' also fits names that a stranger"),
+        (rules("x allow {kind: spend, payee: hetzner.*}"), "'hetzner.*' also fits names that a stranger"),
+        (rules("x allow {kind: spend, payee: '*.com'}"), "'*.com' is everybody who registers a name there"),
+        (rules("x allow {kind: spend, payee: '*.CO.uk'}"), "'*.CO.uk' is everybody who registers"),
+        (rules("x allow {kind: spend, payee: co.uk}"), "'co.uk' is where names are registered"),
+        (rules("x deny {kind: spend}, unless: {payee: '*'}"), "payee '*' is everybody"),
+        ("lists: {vendors: ['*.com.au']}\nrules: []\n", "list 'vendors': payee '*.com.au' is everybody"),
+        (rules("x deny {kind: spend, payee: '*.Evil.example'}"), "leaves out 'evil.example' itself"),
+        (
+            rules("x allow {kind: spend}, unless: {payee: '*.evil.example'}"),
+            "leaves out 'evil.example' itself",
+        ),
+        (
+            (
+                'caps:\n  - {id: c, per: run, window: day, limit: "1.00 USD", match: {payee: "*.ads.example"}}\n'
+                "rules: []\n"
+            ),
+            "cap 'c': payee '*.ads.example' leaves out 'ads.example' itself",
+        ),
+        (rules("x deny {kind: read, payee: evil.example}"), "a payee that read calls do not have"),
+        (rules("x deny {kind: draft, payee_known: false}"), "a payee that draft calls do not have"),
+        (
+            rules("x allow {kind: spend, currency: EUR, amount: {up_to: 5.00 USD}}"),
+            "compares amounts in EUR with a bound in USD, which is always in doubt",
+        ),
+        # An `unless` that always holds, or never.
+        *(
+            (rules(f"x deny {{kind: spend}}, unless: {unless}"), "rule 'x' never speaks: its 'unless' holds")
+            for unless in (
+                "{kind: [spend, provision]}",
+                "{tool: '*'}",
+                "{tool: [pay_vendor, request_card_purchase]}",
+                "{payee: '*'}",
+                "{payee_basis: [claimed, enforced]}",
+                "{mode: [test, live, simulated]}",
+                "{hours: {from: '00:00', to: '24:00'}}",
+                "{amount: {above: 0.00 USD}}",
+                "{count_above: {count: 0, per: run, window: day}}",
+                "{sum_above: {amount: 0.00 USD, per: run, window: day}}",
+            )
+        ),
+        *(
+            (rules(f"x allow {{{match}}}, unless: {unless}"), "rule 'x' has no exception: its 'unless' never")
+            for match, unless in (
+                ("kind: spend", "{kind: earn}"),
+                ("tool: pay_vendor", "{operation: domain_register}"),
+                ("kind: spend, mode: test", "{mode: [live, simulated]}"),
+                ("kind: spend, agent: scout", "{agent: maker}"),
+                ("kind: spend, payee_known: true", "{payee_known: false}"),
+                ("kind: spend, amount: {up_to: 5.00 USD}", "{amount: {above: 5.00 USD}}"),
+                ("kind: spend, amount: {above: 9.00 USD}", "{amount: {up_to: [9.00 USD, 1.00 EUR]}}"),
+            )
+        ),
     ],
 )
 def test_what_is_probably_not_meant_is_found(text: str, found: str) -> None:
@@ -143,6 +219,19 @@ def test_what_is_probably_not_meant_is_found(text: str, found: str) -> None:
             "d deny {tool: 'pay_*'}",
         ),
         rules("x deny {kind: read, count_above: {count: 1, per: run, window: day}}"),
+        rules("x allow {kind: [spend, earn], tool: [pay_*, stripe_*]}"),
+        rules("x allow {kind: spend, payee: ['*.hetzner.com', '*.shop.co.uk', porkbun.com]}"),
+        rules("x deny {kind: spend, payee: ['*.evil.example', Evil.example, 'casino*', '*.ru', co.uk]}"),
+        rules("x allow {kind: spend, currency: [EUR, USD], amount: {up_to: 5.00 USD}}"),
+        rules("x deny {kind: spend}, unless: {payee: ['*.hetzner.com']}"),
+        rules("x deny {kind: spend}, unless: {hours: {days: [mon], from: '00:00', to: '24:00'}}"),
+        rules(
+            "x deny {kind: spend}, unless: {count_above: {count: 0, per: run, window: day, outcome: failed}}"
+        ),
+        rules("x deny {kind: spend}, unless: {mode: [test, live], amount: {above: 1.00 USD}}"),
+        rules("x allow {kind: spend, amount: {up_to: 5.00 USD}}, unless: {amount: {above: 4.00 USD}}"),
+        rules("x allow {kind: spend, amount: {up_to: 5.00 USD}}, unless: {amount: {above: 5.00 EUR}}"),
+        rules("x allow {kind: earn, payee: buyer.example, args: {offer: {equals: snapshot}}}"),
         DESK + LIVE + MONTH + ALL,
         LIVE + MONTH + rules("a allow {kind: earn, amount: {up_to: 5.00 EUR}}"),
         "lists: {vendors: [a.example]}\nrules: []\n",
@@ -163,6 +252,53 @@ def test_a_finding_has_an_address_and_its_line() -> None:
     assert (finding.line, finding.column) == (3, 5)
     assert finding.source == "  - {id: x, effect: deny, match: {tool: my_status}}"
     assert lint(load(text, "p.yaml", TOOLS), TOOLS)[0].source == ""
+
+
+def test_a_rule_that_never_matters_is_told_once_and_of_equal_ones_the_first_stays() -> None:
+    """Three equal rules are one rule and two slips, not three findings about pairs."""
+    same = [f"{name} allow {{kind: read}}" for name in "abc"]
+    assert findings(rules(*same, "d allow {kind: [read, draft]}")) == [
+        "rule 'a' adds nothing to 'd' in line 6",
+        "rule 'b' adds nothing to 'a' in line 3",
+        "rule 'c' adds nothing to 'a' in line 3",
+    ]
+
+
+def test_the_index_of_rules_overlooks_none_that_each_with_each_would_find() -> None:
+    """It only leaves out comparisons that must fail."""
+    draw = Draw(20_261_122)
+    drawn = [
+        msgspec.structs.replace(rule(draw, number), match=match(draw, dense=0.5), shadow=False)
+        for number in range(300)
+    ]
+    pairs = [(one, over) for one in drawn for over in drawn if one is not over and speaks_wherever(over, one)]
+    expected = {
+        one.id
+        for one, over in pairs
+        if STRICTNESS[over.effect] > STRICTNESS[one.effect]
+        or (
+            (over.effect, over.approval) == (one.effect, one.approval)
+            and (drawn.index(over) < drawn.index(one) or not speaks_wherever(one, over))
+        )
+    }
+    found = [message.split("'")[1] for _, message in overridden(tuple(drawn))]
+    assert sorted(found) == sorted(expected)
+    assert 50 < len(found) < 300
+
+
+def test_a_thousand_rules_are_not_compared_each_with_each() -> None:
+    """A policy of a thousand rules is checked within a second, and reloads wait for the same code."""
+    many = [
+        Rule(
+            id=f"r{number}",
+            match=Match(kind=(Kind.SPEND,), payee=(f"shop-{number}.example", "other.example")),
+            effect=Answer.DENY,
+            at=Mark("p.yaml", number),
+        )
+        for number in range(1_000)
+    ]
+    index = Index(many)
+    assert [list(index.maybe_wider(rule)) for rule in many] == [[number] for number in range(1_000)]
 
 
 def test_no_field_of_a_match_is_forgotten_in_the_comparison() -> None:

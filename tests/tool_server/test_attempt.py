@@ -188,6 +188,14 @@ async def test_m30_a_success_without_evidence_is_only_recorded(purpose: str, by:
     assert settled.proof == Proof(ProofLevel.RECORDED, by, "shop")
 
 
+@pytest.mark.parametrize("level", [ProofLevel.SIMULATED, ProofLevel.RECORDED])
+async def test_m30_evidence_of_the_bound_mode_or_of_none_is_kept(level: ProofLevel) -> None:
+    """M30: a record of ours says nothing about a mode, and contradicts none."""
+    proof = Proof(level, ProofBy.WEBHOOK, "shop")
+    settled = await Bench().run(answering(structs.replace(DONE, proof=proof)))
+    assert (settled.outcome, settled.proof) == (Outcome.SUCCEEDED, proof)
+
+
 async def test_m30_evidence_of_another_mode_stops_the_provider() -> None:
     """M30: bound as simulated and answered as live: unknown, and nothing more is sent there."""
     bench = Bench()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from tool_server.cli import demo_beats as beats
@@ -31,10 +31,25 @@ async def play_all(
     Raises CommandError at the first step that does not hold.
     """
     broke: list[Exception] = []
+    async with connected(place, furnished, simulator, turn=turn) as cast:
+        await cast.operator.sign_in_by_password(OWNER, furnished.password)
+        try:
+            await _parts(story, cast, full=full)
+        except Exception as error:  # noqa: BLE001 -- raised below: the clients' task groups would wrap it
+            broke.append(error)
+    if broke:
+        raise broke[0]
+
+
+@asynccontextmanager
+async def connected(
+    place: Place, furnished: Furnished, simulator: Mapping[str, Any], *, turn: Turn = nobody
+) -> AsyncIterator[beats.Cast]:
+    """Connect the agents, the operator and a stranger, each at the far end of a wire."""
     async with AsyncExitStack() as stack:
         controls = Controls(str(simulator["address"]))
         stack.push_async_callback(controls.close)
-        cast = beats.Cast(
+        yield beats.Cast(
             place=place,
             scout=await stack.enter_async_context(agent(place.mcp_url, furnished.tokens["scout"])),
             maker=await stack.enter_async_context(agent(place.mcp_url, furnished.tokens["maker"])),
@@ -45,13 +60,6 @@ async def play_all(
             password=furnished.password,
             turn=turn,
         )
-        await cast.operator.sign_in_by_password(OWNER, furnished.password)
-        try:
-            await _parts(story, cast, full=full)
-        except Exception as error:  # noqa: BLE001 -- raised below: the clients' task groups would wrap it
-            broke.append(error)
-    if broke:
-        raise broke[0]
 
 
 async def _parts(story: Story, cast: beats.Cast, *, full: bool) -> None:

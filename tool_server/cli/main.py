@@ -46,7 +46,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "operator": Command("tool_server.cli.operator", "add, list, disable and link operators"),
     "project": Command("tool_server.cli.project", "add and list projects"),
     "runs": Command("tool_server.cli.runs", "list, show, open and close runs"),
-    "policy": Command("tool_server.cli.policy", "check, test, explain and activate policies.yaml"),
+    "policy": Command("tool_server.cli.policy", "check, test, explain, replay and activate policies.yaml"),
     "plugin": Command("tool_server.cli.plugin", "list, accept and test plugins"),
     "offers": Command("tool_server.cli.offers", "list and set what is sold"),
     "approvals": Command("tool_server.cli.approvals", "list, show, approve and deny what waits for a person"),

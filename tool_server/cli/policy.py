@@ -1,6 +1,6 @@
-"""`bursar policy`: check, test, explain and activate a policies.yaml; print the schema that editors follow.
+"""`bursar policy`: check, test, explain, replay and activate a policies.yaml; print the schema of editors.
 
-But for `activate` nothing here opens a ledger or imports a server, so each answers in a fraction of a second.
+But for `replay` and `activate` nothing here opens a ledger or imports a server: it answers in a moment.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tool_server.cli import policy_activate, policy_explain
+from tool_server.cli import policy_activate, policy_explain, policy_replay
 from tool_server.cli.command import EXIT_DONE, EXIT_NO, CommandError, print_json
 from tool_server.cli.policy_files import (
     add_policy,
@@ -45,6 +45,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_policy(test)
 
     policy_explain.register(commands.add_parser("explain", help="show a decision step by step"))
+    policy_replay.register(
+        commands.add_parser("replay", help="show which recorded calls another policy would decide otherwise")
+    )
     policy_activate.register(
         commands.add_parser("activate", help="put a policy in force, with an owner's password")
     )
@@ -57,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         "check": _check,
         "test": _test,
         "explain": policy_explain.run,
+        "replay": policy_replay.run,
         "activate": policy_activate.run,
         "schema": _schema,
     }

@@ -7,7 +7,14 @@ import difflib
 from collections.abc import Iterable
 
 from tool_server.cli.command import EXIT_DONE, EXIT_NO, CommandError, print_json
-from tool_server.cli.policy_files import add_policy, cases_beside, policy_path, read_cases, read_policy
+from tool_server.cli.policy_files import (
+    add_policy,
+    cases_beside,
+    configured,
+    policy_path,
+    read_cases,
+    read_tools,
+)
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -24,14 +31,13 @@ def run(args: argparse.Namespace) -> int:
     # Imported here: the other policy commands open no ledger and answer in a fraction of a second.
     from tool_server.cli.asking import ask
 
-    policy, path = _tried(args), policy_path(args)
+    (digest, text), path = tried(args), policy_path(args)
     before = ask(args, "policy.active")
-    if before is not None and before["sha256"] == policy:
-        print_json({"sha256": policy, "state": "active"}) if args.json else print(
-            f"{path.name} is in force already ({policy[:12]})"
+    if before is not None and before["sha256"] == digest:
+        print_json({"sha256": digest, "state": "active"}) if args.json else print(
+            f"{path.name} is in force already ({digest[:12]})"
         )
         return EXIT_DONE
-    text = path.read_text(encoding="utf-8")
     if not args.json:
         print("\n".join(_differences(before["text"] if before else "", text, path.name)))
     became = ask(args, "policy.activate", {"text": text, "file": path.name})
@@ -42,11 +48,17 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _tried(args: argparse.Namespace) -> str:
-    """Return the hash of a policy that loads and whose cases hold. Raises CommandError."""
-    from policy.cases import run_case
+def tried(args: argparse.Namespace) -> tuple[str, str]:
+    """Return hash and text of a policy that loads and whose cases hold. Raises CommandError.
 
-    policy, tools = read_policy(args)
+    The file is read once: what an owner signs is the very text whose cases ran, whatever is saved meanwhile.
+    """
+    from policy.cases import run_case
+    from policy.load import load, read_source
+
+    path, tools = policy_path(args), read_tools(args)
+    source = configured(lambda: read_source(path))
+    policy = configured(lambda: load(source, path.name, tools))
     results = [
         run_case(policy, case) for file in cases_beside(args) for case in read_cases(file, policy, tools)
     ]
@@ -56,7 +68,7 @@ def _tried(args: argparse.Namespace) -> str:
             f"{len(failed)} of {len(results)} cases fail, the first: {failed[0]!r}; see `bursar policy test`",
             exit_code=EXIT_NO,
         )
-    return policy.sha256
+    return policy.sha256, source.decode("utf-8")
 
 
 def _differences(before: str, after: str, name: str) -> Iterable[str]:

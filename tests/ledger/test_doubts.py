@@ -3,7 +3,9 @@
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
+from ledger.commands import Settlement
 from ledger.records import Outcome, Role
 from policy.errors import PolicyDenied
 from policy.language import Kind, Posture
@@ -118,10 +120,7 @@ async def test_m8_a_replay_needs_no_new_verdict_but_its_givers_must_stand(till: 
     ada = await till.person("ada")
     await till.person("olga", Role.OWNER)
     admitted = await till.admit()
-    assert admitted.approval is not None
-    await till.ledger.answer(
-        admitted.approval.approval_id, ada.operator_id, admitted.call.op_hash, "approve", at=till.now
-    )
+    await till.approve(admitted, ada)
     claimed = await till.claim(admitted.call.call_id)
     await till.settle(claimed, Outcome.UNKNOWN, identity=None)
     again = await till.claim(admitted.call.call_id, purpose="replay")
@@ -235,14 +234,7 @@ async def test_m29_what_only_a_person_may_run_has_one_attempt(till: Till) -> Non
     assert admitted.call.state == "awaiting_approval"
     assert admitted.approval is not None
     assert admitted.approval.expires_at == till.now + timedelta(days=7)
-    await till.ledger.answer(
-        admitted.approval.approval_id,
-        olga.operator_id,
-        admitted.call.op_hash,
-        "approve",
-        at=till.now,
-        confirmed_by="password",
-    )
+    await till.approve(admitted, olga, confirmed_by="password")
     claimed = await till.claim(admitted.call.call_id)
     settled = await till.settle(claimed, Outcome.NOT_SENT, identity=None)
     assert settled.call.state == "failed"
@@ -253,15 +245,63 @@ async def test_m29_no_replay_of_what_only_a_person_may_run(till: Till) -> None:
     await till.law(ALLOW_ALL)
     olga = await till.person("olga", Role.OWNER)
     admitted = await till.admit(kind=Kind.HUMAN_ONLY, operation="refund")
-    assert admitted.approval is not None
-    await till.ledger.answer(
-        admitted.approval.approval_id,
-        olga.operator_id,
-        admitted.call.op_hash,
-        "approve",
-        at=till.now,
-        confirmed_by="password",
-    )
+    await till.approve(admitted, olga, confirmed_by="password")
     claimed = await till.claim(admitted.call.call_id)
     await till.settle(claimed, Outcome.UNKNOWN, identity=None)
     assert (await till.refused(admitted.call.call_id, purpose="replay")).code == "human_only"
+
+
+@pytest.mark.parametrize(("early_s", "state"), [(1, "queued"), (0, "failed")])
+async def test_m1_what_was_not_sent_goes_back_only_until_its_run_by(
+    till: Till, early_s: int, state: str
+) -> None:
+    """What waits no longer would run when nobody expects it."""
+    await till.law(MONTH)
+    admitted = await till.admit("2.00 USD")
+    assert admitted.call.run_by is not None
+    claimed = await till.claim(admitted.call.call_id)
+    at = admitted.call.run_by - timedelta(seconds=early_s)
+    settled = await till.settle(claimed, Outcome.NOT_SENT, at=at, code="send_too_late", provider_ref="ref")
+    assert settled.call.state == state
+    assert await till.used("month") == (0, 200 if early_s else 0)
+
+
+async def test_m3_absent_is_believed_at_the_very_instant_it_may_be(till: Till) -> None:
+    """The last lease of 30 s and the delay of 60 s; a microsecond before nobody knows."""
+    await till.law(ALLOW_ALL)
+    first = await till.unknown()
+    told = till.now + timedelta(seconds=90)
+    for at, state in ((told - timedelta(microseconds=1), "unknown"), (told, "failed")):
+        till.later(seconds=1)
+        looking = await till.claim(first.call.call_id, purpose="lookup", lease_s=1.0)
+        settled = await till.settle(looking, Outcome.FAILED, at=at, settle_after_s=60)
+        assert settled.call.state == state
+
+
+async def test_m9_an_effect_that_nobody_claimed_is_a_discrepancy(till: Till) -> None:
+    """Somebody else did it, or a backup was restored; what waits must not run on as if it knew of nothing."""
+    await till.law(ALLOW_ALL)
+    queued = (await till.admit("2.00 USD")).call
+    evidence = Settlement(
+        call_id=queued.call_id,
+        at=till.now,
+        attempt=0,
+        lease_token=0,
+        outcome=Outcome.FAILED,
+        evidence="evt_1",
+    )
+    assert (await till.ledger.settle(evidence)).discrepancy is None
+    done = await till.ledger.settle(structs.replace(evidence, outcome=Outcome.SUCCEEDED))
+    assert (done.call.state, done.applied) == ("queued", False)
+    assert [each["code"] for each in await till.ledger.discrepancies()] == ["effect_without_claim"]
+
+
+async def test_a_doubt_keeps_what_the_provider_called_it(till: Till) -> None:
+    """A lookup finds it by that name; what was never sent has none."""
+    await till.law(ALLOW_ALL)
+    claimed = await till.claim((await till.admit()).call.call_id)
+    settled = await till.settle(claimed, Outcome.UNKNOWN, provider_ref="ref_1")
+    assert settled.call.provider_ref == "ref_1"
+    again = await till.claim(claimed.call.call_id, purpose="replay")
+    settled = await till.settle(again, Outcome.NOT_SENT, provider_ref="ref_2")
+    assert (settled.call.state, settled.call.provider_ref) == ("unknown", "ref_1")

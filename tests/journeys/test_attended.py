@@ -38,8 +38,14 @@ class Visitor:
             left = end - time.monotonic()
             if left <= 0 or not select.select([self._line], [], [], left)[0]:
                 raise AssertionError(f"{pattern!r} was never said: {self.read[-2_000:]}")
-            self.read += os.read(self._line, 65_536).decode("utf-8", "replace").replace("\r", "")
+            self.read += self._words()
         return found
+
+    def _words(self) -> str:
+        try:
+            return os.read(self._line, 65_536).decode("utf-8", "replace").replace("\r", "")
+        except OSError:  # So a terminal says that nobody is at its other end any more.
+            raise AssertionError(f"the demo ended: {self.read[-2_000:]}") from None
 
     def enter(self) -> None:
         """Press Enter."""

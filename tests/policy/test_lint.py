@@ -130,8 +130,8 @@ def rules(*lines: str) -> str:
         ),
         (
             (
-                "caps:\n  - {id: c, per: run, window: day, limit: 1 call, match: {tool: [domain_*, card_*]}}\n"
-                "rules: []\n"
+                "caps:\n  - {id: c, per: run, window: day, limit: 1 call,"
+                " match: {tool: [domain_*, card_*]}}\nrules: []\n"
             ),
             "cap 'c': tool 'card_*' reaches no tool",
         ),
@@ -151,8 +151,8 @@ def rules(*lines: str) -> str:
         ),
         (
             (
-                'caps:\n  - {id: c, per: run, window: day, limit: "1.00 USD", match: {payee: "*.ads.example"}}\n'
-                "rules: []\n"
+                'caps:\n  - {id: c, per: run, window: day, limit: "1.00 USD",'
+                ' match: {payee: "*.ads.example"}}\nrules: []\n'
             ),
             "cap 'c': payee '*.ads.example' leaves out 'ads.example' itself",
         ),

@@ -56,7 +56,7 @@ def test_a_test_that_swallows_the_refusal_fails_all_the_same(tmp_path: Path) -> 
     """A guard whose word can be caught and forgotten guards nothing: the broken twin is caught."""
     (tmp_path / "conftest.py").symlink_to(ROOT / "tests/conftest.py")
     (tmp_path / "test_careless.py").write_text(CARELESS)
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {ROOT}\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "."]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done.stdout + done.stderr

@@ -163,9 +163,7 @@ async def test_m5_a_verdict_giver_disabled_since_sends_the_call_back_to_approval
     await till.person("olga", Role.OWNER)
     admitted = await till.admit()
     assert admitted.approval is not None
-    await till.ledger.answer(
-        admitted.approval.approval_id, ada.operator_id, admitted.call.op_hash, "approve", at=till.now
-    )
+    await till.approve(admitted, ada)
     await till.ledger.disable_operator(ada.operator_id, by="opr", at=till.now)
     found = await till.refused(admitted.call.call_id)
     assert (found.state, found.code) == ("awaiting_approval", "approval_needed")
@@ -211,7 +209,7 @@ async def test_m7_asking_again_does_not_lengthen_the_hold(till: Till) -> None:
     assert admitted.approval is not None
     till.later(hours=23)
     first = admitted.approval.approval_id
-    await till.ledger.answer(first, ada.operator_id, admitted.call.op_hash, "approve", at=till.now)
+    await till.approve(admitted, ada)
     again, call = await till.ledger.revoke(first, ada.operator_id, at=till.now)
     assert (again.state, call.state) == ("revoked", "awaiting_approval")
     assert call.approval_id is not None

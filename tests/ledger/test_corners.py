@@ -51,7 +51,7 @@ async def test_half_an_approval_can_be_taken_back(till: Till) -> None:
     admitted = await till.admit()
     assert admitted.approval is not None
     approval = admitted.approval.approval_id
-    await till.ledger.answer(approval, ada.name, admitted.call.op_hash, "approve", at=till.now)
+    await till.approve(admitted, ada)
     request, call = await till.ledger.revoke(approval, ada.name, at=till.now)
     assert (request.state, call.state) == ("pending", "awaiting_approval")
 
@@ -64,7 +64,7 @@ async def test_an_approval_taken_back_after_the_time_to_ask_ends_the_call(till: 
     assert admitted.approval is not None
     approval = admitted.approval.approval_id
     till.later(hours=23)
-    await till.ledger.answer(approval, ada.name, admitted.call.op_hash, "approve", at=till.now)
+    await till.approve(admitted, ada)
     till.later(hours=2)
     _, call = await till.ledger.revoke(approval, ada.name, at=till.now)
     assert (call.state, call.code) == ("cancelled", "cancelled")
@@ -75,11 +75,8 @@ async def test_a_stricter_policy_after_the_time_to_ask_expires_the_call(till: Ti
     await till.law(ASK_ALL.replace("run_within: 1h", "run_within: 3h"))
     ada = await till.person("ada")
     admitted = await till.admit()
-    assert admitted.approval is not None
     till.later(hours=23)
-    await till.ledger.answer(
-        admitted.approval.approval_id, ada.name, admitted.call.op_hash, "approve", at=till.now
-    )
+    await till.approve(admitted, ada)
     till.later(hours=2)
     await till.law(ASK_ALL.replace("role:approver", "role:owner"))
     found = await till.refused(admitted.call.call_id)

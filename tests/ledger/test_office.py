@@ -293,10 +293,7 @@ async def test_the_timeline_tells_a_call_s_whole_life(till: Till) -> None:
     await till.law(ASK_ALL)
     ada = await till.person("ada")
     admitted = await till.admit()
-    assert admitted.approval is not None
-    await till.ledger.answer(
-        admitted.approval.approval_id, ada.operator_id, admitted.call.op_hash, "approve", at=till.now
-    )
+    await till.approve(admitted, ada)
     claimed = await till.claim(admitted.call.call_id)
     await till.settle(claimed, Outcome.UNKNOWN, identity=None)
     await till.settle(claimed, attempt=0, lease_token=0)

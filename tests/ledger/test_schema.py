@@ -106,9 +106,7 @@ async def _use(till: Till) -> None:
     await till.law(with_caps(ASK_ALL, '{id: day, per: account, window: day, limit: "10.00 USD"}'))
     ada = await till.person("ada")
     admitted = await till.admit()
-    assert admitted.approval is not None
-    approval = admitted.approval.approval_id
-    await till.ledger.answer(approval, ada.operator_id, admitted.call.op_hash, "approve", at=till.now)
+    await till.approve(admitted, ada)
     await till.settle(await till.claim(admitted.call.call_id), result=b"{}")
 
 

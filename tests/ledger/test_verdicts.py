@@ -37,11 +37,9 @@ async def test_m27_every_desk_must_be_met_and_a_verdict_counts_at_each_of_its_gi
     olga, ada, _ = await people(till)
     await till.law(TWO_DESKS)
     admitted = await till.admit()
-    assert admitted.approval is not None
-    approval, op_hash = admitted.approval.approval_id, admitted.call.op_hash
-    request, call = await till.ledger.answer(approval, olga.operator_id, op_hash, "approve", at=till.now)
+    request, call = await till.approve(admitted, olga)
     assert (request.state, call.state) == ("pending", "awaiting_approval")
-    request, call = await till.ledger.answer(approval, ada.name, op_hash, "approve", at=till.now)
+    request, call = await till.approve(admitted, ada)
     assert (request.state, call.state) == ("approved", "queued")
     assert call.run_by == till.now + timedelta(minutes=10)
     assert request.expires_at == till.now + timedelta(hours=2)
@@ -52,10 +50,8 @@ async def test_m27_one_person_answering_twice_is_one_person(till: Till) -> None:
     _, ada, _ = await people(till)
     await till.law(TWO_DESKS)
     admitted = await till.admit()
-    assert admitted.approval is not None
-    approval, op_hash = admitted.approval.approval_id, admitted.call.op_hash
-    await till.ledger.answer(approval, ada.operator_id, op_hash, "approve", at=till.now)
-    request, call = await till.ledger.answer(approval, ada.operator_id, op_hash, "approve", at=till.now)
+    await till.approve(admitted, ada)
+    request, call = await till.approve(admitted, ada)
     assert (request.state, call.state) == ("pending", "awaiting_approval")
     assert len(await till.ledger.verdicts(call.call_id)) == 2
 
@@ -67,7 +63,7 @@ async def test_m27_any_denial_vetoes(till: Till) -> None:
     admitted = await till.admit("2.00 USD")
     assert admitted.approval is not None
     approval, op_hash = admitted.approval.approval_id, admitted.call.op_hash
-    await till.ledger.answer(approval, ada.operator_id, op_hash, "approve", at=till.now)
+    await till.approve(admitted, ada)
     request, call = await till.ledger.answer(
         approval, olga.operator_id, op_hash, "deny", comment="ask for less", at=till.now
     )
@@ -117,11 +113,9 @@ async def test_m27_the_agent_s_owner_does_not_count_where_the_desk_says_so(till:
     )
     await till.law(ASK_ALL.replace("quorum: 1", "quorum: 1, not_by: [agent_owner]"))
     admitted = await till.admit(agent="own")
-    assert admitted.approval is not None
-    approval, op_hash = admitted.approval.approval_id, admitted.call.op_hash
     with pytest.raises(PolicyDenied):
-        await till.ledger.answer(approval, ada.operator_id, op_hash, "approve", at=till.now)
-    _, call = await till.ledger.answer(approval, olga.operator_id, op_hash, "approve", at=till.now)
+        await till.approve(admitted, ada)
+    _, call = await till.approve(admitted, olga)
     assert call.state == "queued"
 
 
@@ -130,12 +124,9 @@ async def test_a_request_nobody_answers_expires(till: Till) -> None:
     _, ada, _ = await people(till)
     await till.law(ASK_ALL)
     admitted = await till.admit()
-    assert admitted.approval is not None
     till.later(hours=24)
     with pytest.raises(ApprovalExpired):
-        await till.ledger.answer(
-            admitted.approval.approval_id, ada.operator_id, admitted.call.op_hash, "approve", at=till.now
-        )
+        await till.approve(admitted, ada)
     assert (await till.ledger.sweep(till.now)).requests_expired == 1
     assert (await till.ledger.call(admitted.call.call_id)).code == "approval_expired"
 
@@ -146,9 +137,7 @@ async def test_an_approved_call_runs_within_the_desk_s_time_or_not_at_all(till: 
     await till.law(ASK_ALL)
     admitted = await till.admit()
     assert admitted.approval is not None
-    await till.ledger.answer(
-        admitted.approval.approval_id, ada.operator_id, admitted.call.op_hash, "approve", at=till.now
-    )
+    await till.approve(admitted, ada)
     till.later(hours=1)
     found = await till.refused(admitted.call.call_id)
     assert (found.state, found.code) == ("expired", "run_by_passed")
@@ -162,13 +151,13 @@ async def test_an_approval_can_be_taken_back_until_the_claim_and_is_consumed_by_
     admitted = await till.admit()
     assert admitted.approval is not None
     approval, op_hash = admitted.approval.approval_id, admitted.call.op_hash
-    await till.ledger.answer(approval, ada.operator_id, op_hash, "approve", at=till.now)
+    await till.approve(admitted, ada)
     request, call = await till.ledger.revoke(approval, ada.operator_id, at=till.now, comment="wait")
     assert (request.state, call.state) == ("revoked", "awaiting_approval")
     assert call.approval_id not in {None, approval}
     second = str(call.approval_id)
     with pytest.raises(RecordChanged):
-        await till.ledger.answer(approval, ada.operator_id, op_hash, "approve", at=till.now)
+        await till.approve(admitted, ada)
     await till.ledger.answer(second, ada.operator_id, op_hash, "approve", at=till.now)
     await till.claim(admitted.call.call_id)
     assert (await till.ledger.approval(second)).state == "consumed"
@@ -183,7 +172,7 @@ async def test_who_gave_no_approval_takes_none_back(till: Till) -> None:
     admitted = await till.admit()
     assert admitted.approval is not None
     approval = admitted.approval.approval_id
-    await till.ledger.answer(approval, ada.operator_id, admitted.call.op_hash, "approve", at=till.now)
+    await till.approve(admitted, ada)
     with pytest.raises(PolicyDenied):
         await till.ledger.revoke(approval, olga.operator_id, at=till.now)
 
@@ -301,11 +290,9 @@ async def test_a_person_may_start_a_call_and_is_then_its_requester(till: Till) -
     olga, ada, _ = await people(till)
     await till.law(ASK_ALL)
     admitted = await till.admit(requested_by=olga.operator_id)
-    assert admitted.approval is not None
-    approval, op_hash = admitted.approval.approval_id, admitted.call.op_hash
     with pytest.raises(PolicyDenied, match="whoever made it"):
-        await till.ledger.answer(approval, olga.operator_id, op_hash, "approve", at=till.now)
-    _, call = await till.ledger.answer(approval, ada.operator_id, op_hash, "approve", at=till.now)
+        await till.approve(admitted, olga)
+    _, call = await till.approve(admitted, ada)
     assert call.state == "queued"
 
 

@@ -13,7 +13,7 @@ from ledger.commands import Admission, Admitted, Claim, Claimed, NotClaimed, Pro
 from ledger.judge import Judge
 from ledger.ledger import Ledger, open_ledger
 from ledger.making import make_ledger
-from ledger.records import OperatorRecord, Outcome, ProviderIdentity, Role
+from ledger.records import ApprovalRecord, CallRecord, OperatorRecord, Outcome, ProviderIdentity, Role
 from policy.decide import decide, needs
 from policy.language import Kind, Mode, PayeeBasis
 from policy.load import load
@@ -143,6 +143,23 @@ class Till:
     async def admit(self, amount: str | None = "1.00 USD", **parts: Any) -> Admitted:  # noqa: ANN401 -- as above
         """Admit a call."""
         return await self.ledger.admit(self.admission(amount, **parts))
+
+    async def approve(
+        self,
+        admitted: Admitted,
+        person: OperatorRecord,
+        **how: Any,  # noqa: ANN401 -- any other part of an answer
+    ) -> tuple[ApprovalRecord, CallRecord]:
+        """Say yes to a call that waits for somebody."""
+        assert admitted.approval is not None
+        return await self.ledger.answer(
+            admitted.approval.approval_id,
+            person.operator_id,
+            admitted.call.op_hash,
+            "approve",
+            at=self.now,
+            **how,
+        )
 
     def claiming(self, call_id: str, **parts: Any) -> Claim:  # noqa: ANN401 -- any part of a Claim
         """Return a claim of the test's one process."""

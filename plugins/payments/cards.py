@@ -22,15 +22,17 @@ from plugins.payments.common import (
     MAKES,
     PENDING,
     SETTLE_DELAY_S,
+    Asker,
     absent,
-    find_marked,
+    looks,
+    marked,
     marks,
     own_id,
-    right_account,
     sendable,
+    sends,
     since,
 )
-from plugins.payments.outcomes import is_stored, looked_up, reported
+from plugins.payments.outcomes import is_stored
 from plugins.payments.stripe_api import PROVIDER, Answer, StripeApi
 from plugins.tool import (
     Described,
@@ -116,19 +118,19 @@ def card_tool(api: StripeApi, cardholder: str, now: Callable[[], datetime]) -> T
     )
 
 
-class _Buyer:
+class _Buyer(Asker):
     """Arm cards, and find them again by their mark."""
 
     def __init__(self, api: StripeApi, cardholder: str, now: Callable[[], datetime]) -> None:
-        self._api = api
+        super().__init__(api)
         self._now = now
         self._cardholder = cardholder
 
     def describe(self, args: CardPurchase, _records: Records, who: Described) -> Effect:
         """Say what it would cost and who the agent says is paid."""
-        if self._api.keys.spend is None or not self._cardholder:
+        if self.api.keys.spend is None or not self._cardholder:
             missing = (
-                "STRIPE_SPEND_KEY" if self._api.keys.spend is None else "the plugin's setting `cardholder`"
+                "STRIPE_SPEND_KEY" if self.api.keys.spend is None else "the plugin's setting `cardholder`"
             )
             raise NotReady(f"no card can be made: {missing} is not set; tell the owner")
         _check_url(args)
@@ -146,13 +148,9 @@ class _Buyer:
             summary=f"buy {args.category.value} at {args.vendor} by card for {args.amount}, once",
         )
 
+    @sends("spend")
     async def buy(self, args: CardPurchase, context: ExecuteContext) -> OutcomeReport:
         """Make the card inactive, then activate it; one whose activation is refused is cancelled (M20)."""
-        return await reported(self._buy(args, context))
-
-    async def _buy(self, args: CardPurchase, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "spend", context):
-            return wrong
         made = await self._made(args, context)
         return await self._finished(made, args, context)
 
@@ -160,11 +158,11 @@ class _Buyer:
         """Create the card. Raises stripe.StripeError, but not for a stored answer that hides a card."""
         import stripe
 
-        cards = self._api.client("spend").v1.issuing.cards
+        cards = self.api.client("spend").v1.issuing.cards
         categories = list(_CATEGORIES[args.category])
         context.guard()
         try:
-            return await self._api.ask(
+            return await self.api.ask(
                 cards.create_async(
                     {
                         "cardholder": self._cardholder,
@@ -208,10 +206,10 @@ class _Buyer:
         """Activate the card, and cancel it where that is refused. Raises stripe.StripeError, SendTooLate."""
         import stripe
 
-        cards = self._api.client("spend").v1.issuing.cards
+        cards = self.api.client("spend").v1.issuing.cards
         context.guard()
         try:
-            active = await self._api.ask(
+            active = await self.api.ask(
                 cards.update_async(
                     reference, {"status": "active"}, {"idempotency_key": context.key_step("activate")}
                 )
@@ -228,18 +226,18 @@ class _Buyer:
         self, reference: str, args: CardPurchase, broken: Exception, context: ExecuteContext
     ) -> OutcomeReport:
         """Go by the card itself where the stored answer is an error: under this key nothing more comes."""
-        card = await self._api.ask(self._api.client("spend").v1.issuing.cards.retrieve_async(reference))
+        card = await self.api.ask(self.api.client("spend").v1.issuing.cards.retrieve_async(reference))
         if card.data.get("status") == "active":
             return await self._armed(card, args.amount, context, ProofBy.LOOKUP)
         return await self._given_up(reference, broken, context)
 
     async def _given_up(self, reference: str, refused: Exception, context: ExecuteContext) -> OutcomeReport:
         """Cancel a card that Stripe would not activate. Raises stripe.StripeError, SendTooLate."""
-        cards = self._api.client("spend").v1.issuing.cards
+        cards = self.api.client("spend").v1.issuing.cards
         context.guard()
         # A key for each attempt: cancelling twice is cancelling once, and a stored refusal would stand.
         key = context.key_step(f"cancel:{context.attempt}")
-        cancelled = await self._api.ask(
+        cancelled = await self.api.ask(
             cards.update_async(reference, {"status": "canceled"}, {"idempotency_key": key})
         )
         if cancelled.data.get("status") != "canceled":
@@ -257,23 +255,19 @@ class _Buyer:
             outcome=Outcome.FAILED,
             code=code,
             message=message,
-            proof=self._api.proof(card, by),
-            identity=self._api.answered_by("spend"),
+            proof=self.api.proof(card, by),
+            identity=self.api.answered_by("spend"),
             stored_answer=True,  # The card itself says it is cancelled, whatever went before.
             provider_ref=str(card.data["id"]),
             retry="new_key",
         )
 
+    @looks("spend")
     async def find(self, args: CardPurchase, context: ExecuteContext) -> OutcomeReport:
         """Look for the card among those made since the call was admitted."""
-        return await looked_up(self._find(args, context))
-
-    async def _find(self, args: CardPurchase, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "spend", context):
-            return wrong
         card = await self._marked(context)
         if card is None:
-            return absent(await self._api.account("spend"))
+            return absent(await self.api.account("spend"))
         if card.data.get("status") == "active":
             return await self._armed(card, args.amount, context, ProofBy.LOOKUP)
         reference, status = str(card.data["id"]), str(card.data.get("status"))
@@ -286,17 +280,15 @@ class _Buyer:
 
     async def _was_used(self, reference: str) -> bool:
         """Say whether a card was ever asked or charged, forced captures included."""
-        issuing = self._api.client("spend").v1.issuing
+        issuing = self.api.client("spend").v1.issuing
         asked = await issuing.authorizations.list_async({"card": reference, "limit": 1})
         charged = await issuing.transactions.list_async({"card": reference, "limit": 1})
         return bool(asked.data or charged.data)
 
     async def _marked(self, context: ExecuteContext) -> Answer | None:
         """Return the call's card as it is now, or None where there is none."""
-        cards = self._api.client("spend").v1.issuing.cards
-        page = await cards.list_async({"created": {"gte": since(context.call)}, "limit": 100})
-        found = await find_marked(page.auto_paging_iter(), context.call.call_id)
-        return None if found is None else await self._api.ask(cards.retrieve_async(str(found["id"])))
+        cards = self.api.client("spend").v1.issuing.cards
+        return await marked(self.api, cards, context, created={"gte": since(context.call)})
 
     async def _armed(
         self, card: Answer, amount: Money, context: ExecuteContext, by: ProofBy
@@ -323,8 +315,8 @@ class _Buyer:
                 "say": "card ready, nothing bought yet; a person completes the checkout",
                 "purchase": {"purchase_id": purchase.purchase_id, "state": "armed", "card_last4": last4},
             },
-            proof=self._api.proof(card, by),
-            identity=self._api.answered_by("spend"),
+            proof=self.api.proof(card, by),
+            identity=self.api.answered_by("spend"),
             committed=True,
             stored_answer=card.replayed,
             provider_ref=reference,

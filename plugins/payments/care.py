@@ -12,16 +12,18 @@ from msgspec import Meta, Struct
 from ledger.records import Outcome, ProofBy, RecordRef
 from ledger.records_revenue import DisputeById, Disputes, OrderById, Payments
 from plugins.payments.common import (
+    CALL_MARK,
     ENDS,
     LOOKS,
     PENDING,
     SETTLE_DELAY_S,
+    Asker,
     absent,
-    find_marked,
+    looks,
+    marked,
     marks,
-    right_account,
+    sends,
 )
-from plugins.payments.outcomes import looked_up, reported
 from plugins.payments.stripe_api import PROVIDER, Answer, StripeApi
 from plugins.tool import (
     Applied,
@@ -220,22 +222,15 @@ def _open(dispute: RecordRef) -> None:
 # --- making it happen ----------------------------------------------------------------------------------
 
 
-class _Carer:
+class _Carer(Asker):
     """Refund payments and answer disputes, and find out what became of either."""
 
-    def __init__(self, api: StripeApi) -> None:
-        self._api = api
-
+    @sends("earn")
     async def refund(self, args: RefundPayment, context: ExecuteContext) -> OutcomeReport:
         """Give the money back. The webhook books it, as any refund."""
-        return await reported(self._refund(args, context))
-
-    async def _refund(self, args: RefundPayment, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "earn", context):
-            return wrong
         context.guard()
-        answer = await self._api.ask(
-            self._api.client("earn").v1.refunds.create_async(
+        answer = await self.api.ask(
+            self.api.client("earn").v1.refunds.create_async(
                 {
                     "payment_intent": str(context.records[0].data["payment_ref"]),
                     "amount": stripe_minor_units(args.amount),
@@ -246,20 +241,14 @@ class _Carer:
         )
         return await self._refunded(answer, args, ProofBy.RESPONSE)
 
+    @looks("earn")
     async def find_refund(self, args: RefundPayment, context: ExecuteContext) -> OutcomeReport:
         """Look for the refund among those of the payment."""
-        return await looked_up(self._find_refund(args, context))
-
-    async def _find_refund(self, args: RefundPayment, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "earn", context):
-            return wrong
-        refunds = self._api.client("earn").v1.refunds
+        refunds = self.api.client("earn").v1.refunds
         payment = str(context.records[0].data["payment_ref"])
-        page = await refunds.list_async({"payment_intent": payment, "limit": 100})
-        found = await find_marked(page.auto_paging_iter(), context.call.call_id)
-        if found is None:
-            return absent(await self._api.account("earn"))
-        answer = await self._api.ask(refunds.retrieve_async(str(found["id"])))
+        answer = await marked(self.api, refunds, context, payment_intent=payment)
+        if answer is None:
+            return absent(await self.api.account("earn"))
         return await self._refunded(answer, args, ProofBy.LOOKUP)
 
     async def _refunded(self, answer: Answer, args: RefundPayment, by: ProofBy) -> OutcomeReport:
@@ -268,24 +257,20 @@ class _Carer:
         return OutcomeReport(
             outcome=Outcome.FAILED if gone else Outcome.SUCCEEDED,
             data={"order_id": args.order_id, "refund": str(answer.data["id"]), "state": status},
-            proof=self._api.proof(answer, by),
-            identity=self._api.answered_by("earn"),
+            proof=self.api.proof(answer, by),
+            identity=self.api.answered_by("earn"),
             stored_answer=answer.replayed,
             provider_ref=str(answer.data["id"]),
             code="refund_failed" if gone else "",
             message="the refund did not go through" if gone else "",
         )
 
+    @sends("earn")
     async def answer(self, args: AnswerDispute, context: ExecuteContext) -> OutcomeReport:
         """Send the answer to the bank."""
-        return await reported(self._answer(args, context))
-
-    async def _answer(self, args: AnswerDispute, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "earn", context):
-            return wrong
         context.guard()
-        answer = await self._api.ask(
-            self._api.client("earn").v1.disputes.update_async(
+        answer = await self.api.ask(
+            self.api.client("earn").v1.disputes.update_async(
                 args.dispute_id,
                 {
                     "evidence": {"uncategorized_text": args.text},
@@ -297,16 +282,12 @@ class _Carer:
         )
         return await self._answered(answer, ProofBy.RESPONSE)
 
+    @looks("earn")
     async def find_answer(self, args: AnswerDispute, context: ExecuteContext) -> OutcomeReport:
         """Look whether the dispute carries this call's mark and was submitted."""
-        return await looked_up(self._find_answer(args, context))
-
-    async def _find_answer(self, args: AnswerDispute, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "earn", context):
-            return wrong
-        dispute = await self._api.ask(self._api.client("earn").v1.disputes.retrieve_async(args.dispute_id))
+        dispute = await self.api.ask(self.api.client("earn").v1.disputes.retrieve_async(args.dispute_id))
         submitted = (dispute.data.get("evidence_details") or {}).get("submission_count", 0)
-        if submitted and (dispute.data.get("metadata") or {}).get("bursar_call") == context.call.call_id:
+        if submitted and (dispute.data.get("metadata") or {}).get(CALL_MARK) == context.call.call_id:
             return await self._answered(dispute, ProofBy.LOOKUP)
         return absent(dispute)
 
@@ -314,8 +295,8 @@ class _Carer:
         return OutcomeReport(
             outcome=Outcome.SUCCEEDED,
             data={"dispute_id": str(answer.data["id"]), "state": str(answer.data.get("status"))},
-            proof=self._api.proof(answer, by),
-            identity=self._api.answered_by("earn"),
+            proof=self.api.proof(answer, by),
+            identity=self.api.answered_by("earn"),
             stored_answer=answer.replayed,
             provider_ref=str(answer.data["id"]),
         )

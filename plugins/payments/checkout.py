@@ -28,16 +28,17 @@ from plugins.payments.common import (
     MAKES,
     PENDING,
     SETTLE_DELAY_S,
+    Asker,
     absent,
     assigned,
-    find_marked,
     instant,
+    looks,
+    marked,
     marks,
     own_id,
-    right_account,
+    sends,
     since,
 )
-from plugins.payments.outcomes import looked_up, reported
 from plugins.payments.stripe_api import PROVIDER, Answer, StripeApi
 from plugins.tool import ApplyContext, Described, ExecuteContext, OutcomeReport, Records, Replay, Tool
 from policy.errors import InvalidArguments, NotReady
@@ -205,27 +206,20 @@ def _prepare_link(args: CreateLink, records: Records, context: ApplyContext) -> 
 # --- making it happen ----------------------------------------------------------------------------------
 
 
-class _Seller:
+class _Seller(Asker):
     """Create sessions and links, and find them again by their mark."""
 
-    def __init__(self, api: StripeApi) -> None:
-        self._api = api
-
+    @sends("earn")
     async def create_checkout(self, args: CreateCheckout, context: ExecuteContext) -> OutcomeReport:
         """Create the session that was recorded."""
-        return await reported(self._create_checkout(args, context))
-
-    async def _create_checkout(self, args: CreateCheckout, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "earn", context):
-            return wrong
         checkout_id = own_id("chk", context.call.call_id)
         mark = marks(context.call, deal=args.deal_id, offer=args.offer, checkout=checkout_id)
         back = f"{context.public_url}/paid/{args.deal_id}"
         # A replay must send what was sent, so the expiry counts from the admission and not from now.
         expires_at = int(context.call.admitted_at.timestamp()) + args.expires_in_minutes * 60 + _SLACK_S
         context.guard()
-        answer = await self._api.ask(
-            self._api.client("earn").v1.checkout.sessions.create_async(
+        answer = await self.api.ask(
+            self.api.client("earn").v1.checkout.sessions.create_async(
                 {
                     "mode": "payment",
                     "line_items": [{"price": str(context.records[1].data["price_ref"]), "quantity": 1}],
@@ -242,21 +236,13 @@ class _Seller:
         )
         return await self._checkout_made(answer, checkout_id, ProofBy.RESPONSE)
 
+    @looks("earn")
     async def find_checkout(self, _args: CreateCheckout, context: ExecuteContext) -> OutcomeReport:
         """Look for the session among those made since the call was admitted."""
-        return await looked_up(self._find_checkout(context))
-
-    async def _find_checkout(self, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "earn", context):
-            return wrong
-        client = self._api.client("earn")
-        page = await client.v1.checkout.sessions.list_async(
-            {"created": {"gte": since(context.call)}, "limit": 100}
-        )
-        found = await find_marked(page.auto_paging_iter(), context.call.call_id)
-        if found is None:
-            return absent(await self._api.account("earn"))
-        answer = await self._api.ask(client.v1.checkout.sessions.retrieve_async(str(found["id"])))
+        sessions = self.api.client("earn").v1.checkout.sessions
+        answer = await marked(self.api, sessions, context, created={"gte": since(context.call)})
+        if answer is None:
+            return absent(await self.api.account("earn"))
         return await self._checkout_made(answer, own_id("chk", context.call.call_id), ProofBy.LOOKUP)
 
     async def _checkout_made(self, answer: Answer, checkout_id: str, by: ProofBy) -> OutcomeReport:
@@ -272,25 +258,21 @@ class _Seller:
         return OutcomeReport(
             outcome=Outcome.SUCCEEDED,
             data={"checkout_id": checkout_id, "url": url, "expires_at": expires_at},
-            proof=self._api.proof(answer, by),
-            identity=self._api.answered_by("earn"),
+            proof=self.api.proof(answer, by),
+            identity=self.api.answered_by("earn"),
             stored_answer=answer.replayed,
             provider_ref=str(answer.data["id"]),
             changes=(change,),
         )
 
+    @sends("earn")
     async def create_link(self, args: CreateLink, context: ExecuteContext) -> OutcomeReport:
         """Create the link that was recorded."""
-        return await reported(self._create_link(args, context))
-
-    async def _create_link(self, args: CreateLink, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "earn", context):
-            return wrong
         link_id = own_id("lnk", context.call.call_id)
         mark = marks(context.call, deal=args.deal_id, offer=args.offer, link=link_id)
         context.guard()
-        answer = await self._api.ask(
-            self._api.client("earn").v1.payment_links.create_async(
+        answer = await self.api.ask(
+            self.api.client("earn").v1.payment_links.create_async(
                 {
                     "line_items": [{"price": str(context.records[1].data["price_ref"]), "quantity": 1}],
                     "metadata": mark,
@@ -306,19 +288,13 @@ class _Seller:
         )
         return await self._link_made(answer, link_id, ProofBy.RESPONSE)
 
+    @looks("earn")
     async def find_link(self, _args: CreateLink, context: ExecuteContext) -> OutcomeReport:
         """Look for the link among all of ours."""
-        return await looked_up(self._find_link(context))
-
-    async def _find_link(self, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "earn", context):
-            return wrong
-        client = self._api.client("earn")
-        page = await client.v1.payment_links.list_async({"limit": 100})  # Links have no filter by time.
-        found = await find_marked(page.auto_paging_iter(), context.call.call_id)
-        if found is None:
-            return absent(await self._api.account("earn"))
-        answer = await self._api.ask(client.v1.payment_links.retrieve_async(str(found["id"])))
+        # Links have no filter by time.
+        answer = await marked(self.api, self.api.client("earn").v1.payment_links, context)
+        if answer is None:
+            return absent(await self.api.account("earn"))
         return await self._link_made(answer, own_id("lnk", context.call.call_id), ProofBy.LOOKUP)
 
     async def _link_made(self, answer: Answer, link_id: str, by: ProofBy) -> OutcomeReport:
@@ -330,8 +306,8 @@ class _Seller:
         return OutcomeReport(
             outcome=Outcome.SUCCEEDED,
             data={"link_id": link_id, "url": url},
-            proof=self._api.proof(answer, by),
-            identity=self._api.answered_by("earn"),
+            proof=self.api.proof(answer, by),
+            identity=self.api.answered_by("earn"),
             stored_answer=answer.replayed,
             provider_ref=reference,
             changes=(change,),

@@ -17,8 +17,7 @@ from ledger.records_revenue import (
     UpdateCheckout,
     UpdatePaymentLink,
 )
-from plugins.payments.common import ENDS, KEY_LIFETIME_S, PENDING, right_account
-from plugins.payments.outcomes import reported
+from plugins.payments.common import ENDS, KEY_LIFETIME_S, PENDING, Asker, sends
 from plugins.payments.stripe_api import PROVIDER, Answer, StripeApi
 from plugins.tool import Described, ExecuteContext, OutcomeReport, Records, Replay, Tool
 from policy.errors import InvalidArguments
@@ -120,37 +119,31 @@ def _sent(record: RecordRef, name: str) -> str:
     return reference
 
 
-class _Closer:
+class _Closer(Asker):
     """End sessions, links, cards and payments."""
 
-    def __init__(self, api: StripeApi) -> None:
-        self._api = api
-
+    @sends("earn")
     async def close_offer(self, args: CloseOffer, context: ExecuteContext) -> OutcomeReport:
         """Expire the session or deactivate the link."""
         if args.sale_id.startswith("chk_"):
-            return await reported(self._expire(args.sale_id, context))
-        return await reported(self._deactivate(args.sale_id, context))
+            return await self._expire(args.sale_id, context)
+        return await self._deactivate(args.sale_id, context)
 
     async def _expire(self, checkout_id: str, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "earn", context):
-            return wrong
         reference = _sent(context.records[0], "session_ref")
-        sessions = self._api.client("earn").v1.checkout.sessions
+        sessions = self.api.client("earn").v1.checkout.sessions
         context.guard()
-        answer = await self._api.ask(
+        answer = await self.api.ask(
             sessions.expire_async(reference, options={"idempotency_key": context.key_step("expire")})
         )
         change = UpdateCheckout(checkout_id=checkout_id, state=CheckoutState.EXPIRED, session_ref=reference)
         return await self._ended(answer, "earn", {"sale_id": checkout_id, "state": "expired"}, change)
 
     async def _deactivate(self, link_id: str, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "earn", context):
-            return wrong
         reference = _sent(context.records[0], "link_ref")
-        links = self._api.client("earn").v1.payment_links
+        links = self.api.client("earn").v1.payment_links
         context.guard()
-        answer = await self._api.ask(
+        answer = await self.api.ask(
             links.update_async(
                 reference, {"active": False}, {"idempotency_key": context.key_step("deactivate")}
             )
@@ -158,19 +151,18 @@ class _Closer:
         change = UpdatePaymentLink(link_id=link_id, state="inactive", link_ref=reference)
         return await self._ended(answer, "earn", {"sale_id": link_id, "state": "inactive"}, change)
 
+    @sends("spend")
     async def cancel_purchase(self, args: CancelPurchase, context: ExecuteContext) -> OutcomeReport:
         """Cancel the card, or the payment while it is processing."""
         if context.records[0].data.get("instrument") == "card":
-            return await reported(self._cancel_card(args, context))
-        return await reported(self._cancel_payment(args, context))
+            return await self._cancel_card(args, context)
+        return await self._cancel_payment(args, context)
 
     async def _cancel_card(self, args: CancelPurchase, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "spend", context):
-            return wrong
-        cards = self._api.client("spend").v1.issuing.cards
+        cards = self.api.client("spend").v1.issuing.cards
         reference = _sent(context.records[0], "instrument_ref")
         context.guard()
-        answer = await self._api.ask(
+        answer = await self.api.ask(
             cards.update_async(
                 reference, {"status": "canceled"}, {"idempotency_key": context.key_step("cancel")}
             )
@@ -181,12 +173,10 @@ class _Closer:
         return await self._ended(answer, "spend", data, change)
 
     async def _cancel_payment(self, args: CancelPurchase, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "spend", context):
-            return wrong
-        payments = self._api.client("spend").v2.money_management.outbound_payments
+        payments = self.api.client("spend").v2.money_management.outbound_payments
         reference = _sent(context.records[0], "instrument_ref")
         context.guard()
-        answer = await self._api.ask(
+        answer = await self.api.ask(
             payments.cancel_async(reference, options={"idempotency_key": context.key_step("cancel")})
         )
         change = ClosePurchase(purchase_id=args.purchase_id, state=PurchaseState.FAILED)
@@ -203,8 +193,8 @@ class _Closer:
         return OutcomeReport(
             outcome=Outcome.SUCCEEDED,
             data=data,
-            proof=self._api.proof(answer, ProofBy.RESPONSE),
-            identity=self._api.answered_by(purpose),
+            proof=self.api.proof(answer, ProofBy.RESPONSE),
+            identity=self.api.answered_by(purpose),
             stored_answer=answer.replayed,
             provider_ref=str(answer.data["id"]),
             changes=(change,),

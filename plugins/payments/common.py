@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import wraps
+from typing import Any, Final, TypeVar
 
 from ledger.records import CallRecord, Outcome, RecordRef
+from plugins.payments.outcomes import looked_up, reported
 from plugins.payments.stripe_api import Answer, StripeApi
 from plugins.tool import Annotations, ExecuteContext, OutcomeReport
 from policy.errors import InvalidArguments, MoneyError
@@ -69,7 +71,44 @@ def assigned(deal: RecordRef, agent: str) -> None:
         )
 
 
-async def right_account(api: StripeApi, purpose: str, context: ExecuteContext) -> OutcomeReport | None:
+class Asker:
+    """What speaks to Stripe for a tool; each method that does says with which key, by `sends` or `looks`."""
+
+    def __init__(self, api: StripeApi) -> None:
+        self.api = api
+
+
+_Whose = TypeVar("_Whose", bound=Asker)
+_Args = TypeVar("_Args")
+_Method = Callable[[_Whose, _Args, ExecuteContext], Awaitable[OutcomeReport]]
+
+
+def sends(purpose: str) -> Callable[[_Method[_Whose, _Args]], _Method[_Whose, _Args]]:
+    """Let a method send with a key, but only to the account its call was admitted for (M4)."""
+    return _asks(purpose, reported)
+
+
+def looks(purpose: str) -> Callable[[_Method[_Whose, _Args]], _Method[_Whose, _Args]]:
+    """Let a method look with a key for what became of a call, at the account that call was admitted for."""
+    return _asks(purpose, looked_up)
+
+
+def _asks(
+    purpose: str, ended: Callable[[Awaitable[OutcomeReport]], Awaitable[OutcomeReport]]
+) -> Callable[[_Method[_Whose, _Args]], _Method[_Whose, _Args]]:
+    def wrapped(method: _Method[_Whose, _Args]) -> _Method[_Whose, _Args]:
+        async def checked(asker: _Whose, args: _Args, context: ExecuteContext) -> OutcomeReport:
+            return await _wrong_account(asker.api, purpose, context) or await method(asker, args, context)
+
+        async def called(asker: _Whose, args: _Args, context: ExecuteContext) -> OutcomeReport:
+            return await ended(checked(asker, args, context))
+
+        return wraps(method)(called)
+
+    return wrapped
+
+
+async def _wrong_account(api: StripeApi, purpose: str, context: ExecuteContext) -> OutcomeReport | None:
     """Return a report where the key answers for another account than the call was admitted for (M4)."""
     identity = await api.identity(purpose)
     expected = context.call.provider_account
@@ -84,16 +123,22 @@ async def right_account(api: StripeApi, purpose: str, context: ExecuteContext) -
     )
 
 
-async def find_marked(objects: AsyncIterable[Any], call_id: str) -> Mapping[str, Any] | None:
-    """Return the first object that carries the call's mark, or None once the list is through.
+async def marked(
+    api: StripeApi,
+    service: Any,  # noqa: ANN401 -- the SDK's services share no type
+    context: ExecuteContext,
+    **by: Any,  # noqa: ANN401 -- whatever a list is filtered by, as JSON
+) -> Answer | None:
+    """Return the object of a service that carries the call's mark now; None once the list is through.
 
     Raises LookupError past the objects that are looked at: then absence is not proved.
     """
+    page = await service.list_async({**by, "limit": 100})
     seen = 0
-    async for thing in objects:
+    async for thing in page.auto_paging_iter():
         data: Mapping[str, Any] = thing.to_dict(for_json=True)
-        if (data.get("metadata") or {}).get(CALL_MARK) == call_id:
-            return data
+        if (data.get("metadata") or {}).get(CALL_MARK) == context.call.call_id:
+            return await api.ask(service.retrieve_async(str(data["id"])))
         seen += 1
         if seen >= MOST_LOOKED_AT:
             raise LookupError(f"{seen} objects looked through without an end")

@@ -18,14 +18,15 @@ from plugins.payments.common import (
     MAKES,
     PENDING,
     SETTLE_DELAY_S,
+    Asker,
     absent,
-    find_marked,
+    looks,
+    marked,
     marks,
     own_id,
-    right_account,
     sendable,
+    sends,
 )
-from plugins.payments.outcomes import looked_up, reported
 from plugins.payments.stripe_api import PROVIDER, Answer, StripeApi
 from plugins.tool import Described, ExecuteContext, OutcomeReport, Records, Replay, Tool
 from policy.errors import InvalidArguments, NotReady
@@ -111,17 +112,17 @@ def payout_tool(api: StripeApi, payouts: Payouts, now: Callable[[], datetime]) -
     )
 
 
-class _Payer:
+class _Payer(Asker):
     """Send outbound payments, and find them again by their mark."""
 
     def __init__(self, api: StripeApi, payouts: Payouts, now: Callable[[], datetime]) -> None:
-        self._api = api
+        super().__init__(api)
         self._payouts = payouts
         self._now = now
 
     def describe(self, args: PayVendor, _records: Records, who: Described) -> Effect:
         """Say who is paid how much."""
-        if self._api.keys.spend is None or not self._payouts.financial_account:
+        if self.api.keys.spend is None or not self._payouts.financial_account:
             raise NotReady(
                 "no invoice can be paid: STRIPE_SPEND_KEY and the plugin's `financial_account` must be set"
             )
@@ -147,19 +148,15 @@ class _Payer:
             raise InvalidArguments(f"{name!r} is none of the owner's recipients: {known}", field="recipient")
         return self._payouts.recipients[name]
 
+    @sends("spend")
     async def pay(self, args: PayVendor, context: ExecuteContext) -> OutcomeReport:
         """Send the payment."""
-        return await reported(self._pay(args, context))
-
-    async def _pay(self, args: PayVendor, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "spend", context):
-            return wrong
         recipient = self._recipient(args.recipient)
         currency = args.amount.currency.lower()
         method = {"payout_method": recipient.payout_method} if recipient.payout_method else {}
         context.guard()
-        answer = await self._api.ask(
-            self._api.client("spend").v2.money_management.outbound_payments.create_async(
+        answer = await self.api.ask(
+            self.api.client("spend").v2.money_management.outbound_payments.create_async(
                 {
                     "amount": {"value": stripe_payout_units(args.amount), "currency": currency},
                     "from": {"financial_account": self._payouts.financial_account, "currency": currency},
@@ -172,19 +169,13 @@ class _Payer:
         )
         return await self._sent(answer, args, context, ProofBy.RESPONSE)
 
+    @looks("spend")
     async def find(self, args: PayVendor, context: ExecuteContext) -> OutcomeReport:
         """Look for the payment among those made since the call was admitted."""
-        return await looked_up(self._find(args, context))
-
-    async def _find(self, args: PayVendor, context: ExecuteContext) -> OutcomeReport:
-        if wrong := await right_account(self._api, "spend", context):
-            return wrong
-        payments = self._api.client("spend").v2.money_management.outbound_payments
-        page = await payments.list_async({"limit": 100})
-        found = await find_marked(page.auto_paging_iter(), context.call.call_id)
-        if found is None:
-            return absent(await self._api.account("spend"))
-        answer = await self._api.ask(payments.retrieve_async(str(found["id"])))
+        payments = self.api.client("spend").v2.money_management.outbound_payments
+        answer = await marked(self.api, payments, context)
+        if answer is None:
+            return absent(await self.api.account("spend"))
         return await self._sent(answer, args, context, ProofBy.LOOKUP)
 
     async def _sent(
@@ -211,8 +202,8 @@ class _Payer:
                 "say": "the payment is on its way, not yet posted",
                 "purchase": {"purchase_id": purchase.purchase_id, "state": "processing"},
             },
-            proof=self._api.proof(answer, by),
-            identity=self._api.answered_by("spend"),
+            proof=self.api.proof(answer, by),
+            identity=self.api.answered_by("spend"),
             committed=True,
             stored_answer=answer.replayed,
             provider_ref=reference,

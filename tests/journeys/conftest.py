@@ -13,6 +13,7 @@ import pytest
 from msgspec import Struct, structs
 
 from ledger.ledger import Ledger
+from ledger.records_crm import Lead
 from tool_server.bootstrap import House, Wiring, bootstrap
 from tool_server.cli.demo_house import furnish, settings_of
 from tool_server.cli.demo_place import PROJECT, Place, open_place, write_policy
@@ -27,7 +28,12 @@ KITS = ("sell", "buy", "fulfil", "care")
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """Give an empty folder with a ledger on each engine in turn."""
     database = str(request.getfixturevalue("postgres_url")) if request.param == "postgres" else ""
-    place = open_place(tmp_path / "demo", again=True, database=database)
+    return place_in(tmp_path, database)
+
+
+def place_in(folder: Path, database: str = "") -> Place:
+    """Return an empty demo's folder, on SQLite where no database is named."""
+    place = open_place(folder / "demo", again=True, database=database)
     # The usual ports are for one demo of a machine; journeys run beside each other.
     with socket.create_server(("127.0.0.1", 0)) as agents, socket.create_server(("127.0.0.1", 0)) as web:
         ports = {"agents_port": agents.getsockname()[1], "web_port": web.getsockname()[1]}
@@ -55,6 +61,23 @@ class Front(Struct, frozen=True):
     async def call(self, agent: str, tool: str, arguments: dict[str, Any]) -> CallResult:
         """Call a tool as an agent with every kit."""
         return await self.house.gate.call(self.who(agent), tool, json.dumps(arguments).encode(), CallMeta())
+
+    async def stranger(self, project: str = PROJECT) -> tuple[str, str]:
+        """Bring a stranger's lead; give its id and its review's."""
+        now = self.house.now()
+        lead = Lead(
+            lead_id=self.house.new_id("lead"),
+            project=project,
+            origin="public_form",
+            name="Bea",
+            email="bea@buyer.example",
+            company="",
+            website="",
+            wish="a snapshot",
+            created_at=now,
+            updated_at=now,
+        )
+        return lead.lead_id, await self.ledger.add_lead(lead, at=now)
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,16 +16,16 @@ from ledger.audit.run_proof import RunProof, RunProofRefused, check_run_proof, r
 from ledger.audit.stored import StoredSource, read_ledger
 from ledger.engines.tx import Tx
 from ledger.run_proof import run_proof
+from tests.journeys.conftest import place_in
 from tool_server.bootstrap import ledger_url
 from tool_server.cli.demo import hosted
-from tool_server.cli.demo_beats import Cast
-from tool_server.cli.demo_cast import agent, person
 from tool_server.cli.demo_house import Furnished
 from tool_server.cli.demo_loop import loop
 from tool_server.cli.demo_place import Place
-from tool_server.cli.demo_simulator import Controls
+from tool_server.cli.demo_play import connected
 from tool_server.cli.demo_story import Story
-from tool_server.cli.demo_turn import nobody
+
+pytestmark = pytest.mark.xdist_group("loop")  # One worker, so that the loop on SQLite is played once.
 
 
 async def _play(place: Place) -> Story:
@@ -33,20 +33,7 @@ async def _play(place: Place) -> Story:
     story = Story(json=True)
 
     async def play(furnished: Furnished, line: dict[str, Any]) -> None:
-        async with AsyncExitStack() as stack:
-            controls = Controls(str(line["address"]))
-            stack.push_async_callback(controls.close)
-            cast = Cast(
-                place=place,
-                scout=await stack.enter_async_context(agent(place.mcp_url, furnished.tokens["scout"])),
-                maker=await stack.enter_async_context(agent(place.mcp_url, furnished.tokens["maker"])),
-                operator=await stack.enter_async_context(person(place.console_url)),
-                stranger=await stack.enter_async_context(person(place.console_url)),
-                controls=controls,
-                simulator=line,
-                password=furnished.password,
-                turn=nobody,
-            )
+        async with connected(place, furnished, line) as cast:
             await cast.operator.sign_in(furnished.link)
             await loop(story, cast)
 
@@ -54,11 +41,35 @@ async def _play(place: Place) -> Story:
     return story
 
 
-async def test_a_public_request_becomes_a_paid_order_reviewed_work_and_a_proof(place: Place) -> None:
+Played = tuple[Place, Story]
+
+
+def _played(place: Place) -> Played:
+    # A loop factory keeps the runner from touching the thread's current loop, which pytest-asyncio owns.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return place, runner.run(_play(place))
+
+
+@pytest.fixture(scope="module")
+def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """Play the loop once on SQLite, for every test that only looks at what it left."""
+    return _played(place_in(tmp_path_factory.mktemp("loop")))
+
+
+@pytest.fixture
+def on_postgres(tmp_path: Path, postgres_url: str) -> Played:
+    """Play the loop on PostgreSQL."""
+    return _played(place_in(tmp_path, postgres_url))
+
+
+@pytest.mark.parametrize("played", ["on_sqlite", "on_postgres"])
+def test_a_public_request_becomes_a_paid_order_reviewed_work_and_a_proof(
+    played: str, request: pytest.FixtureRequest
+) -> None:
     """The mission, as one thread: form, lead, offer, checkout, webhook, Order, run, delivery, proof."""
-    story = await _play(place)
+    place, story = request.getfixturevalue(played)
     assert [beat["beat"] for beat in story.beats] == ["request", "lead", "sell", "fulfil", "proof", "refund"]
-    proof = await asyncio.to_thread(_proof, place)  # It reads a ledger that no loop of ours has open.
+    proof = _proof(place)
     checked = check_run_proof(proof, load(place.keys).verifier(proof.origin))
     # From the payment's event to the lead, all is connected by what the log says, not by the file alone.
     assert checked.unlinked == ()
@@ -84,10 +95,9 @@ def _breaks(proof: RunProof, place: Place, changed: dict[str, Any]) -> bool:
 
 
 @pytest.mark.timeout(240)  # A whole loop, then a check of every receipt for each change that is tried.
-@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
-async def test_no_value_of_a_proof_can_be_changed_unseen(place: Place, deep: bool) -> None:  # noqa: FBT001 -- a fixture
+def test_no_value_of_a_proof_can_be_changed_unseen(on_sqlite: Played, deep: bool) -> None:  # noqa: FBT001 -- a fixture
     """The file is handed to strangers: each row, receipt, sum and missing record must be noticed."""
-    await _play(place)
+    place, _ = on_sqlite
     proof = _proof(place)
     whole: dict[str, Any] = msgspec.to_builtins(proof)
     assert not _breaks(proof, place, whole)

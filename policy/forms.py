@@ -133,7 +133,12 @@ def _zone(text: str, _names: Names) -> None:
 
         raise FormError(
             str(error),
-            did_you_mean(text, [name for name in zoneinfo.available_timezones() if "/" in name], most=1_000),
+            # Etc/GMT+1 is an hour behind: nobody who asks for an offset means that.
+            did_you_mean(
+                text,
+                [name for name in zoneinfo.available_timezones() if "/" in name and name[:4] != "Etc/"],
+                most=1_000,
+            ),
         ) from None
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from policy.errors import Mistake
 from policy.language import Answer, Cap, Mark, Match, Mode, Policy, Rule
-from policy.lint_match import kinds_in_words, of_lists, of_match, of_money, of_payees, of_unless
+from policy.lint_match import kinds_in_words, of_match, of_money, of_payees, of_unless, strangers
 from policy.lint_pairs import Finding, overridden
 from policy.load_match import speaks_of
 from policy.matching import COUNTED, KNOWN_PAYEES, MONEY_OUT, names
@@ -32,22 +32,23 @@ def lint(policy: Policy, tools: Tools, text: str = "") -> tuple[Mistake, ...]:
             at.line,
             at.column,
             message,
-            source=lines[at.line - 1] if at.line <= len(lines) else "",
+            # The first line says nothing about what the whole file lacks.
+            source=lines[at.line - 1] if 1 < at.line <= len(lines) else "",
         )
-        for at, message in _findings(policy, every)
+        for at, message in _findings(policy, every, lines)
     }
     return tuple(sorted(findings))
 
 
-def _findings(policy: Policy, tools: Tools) -> Iterator[Finding]:
+def _findings(policy: Policy, tools: Tools, lines: list[str]) -> Iterator[Finding]:
     for rule in policy.rules:
         yield from _of_rule(policy, rule, tools)
     for cap in policy.caps:
         yield from _of_cap(cap, tools)
     yield from overridden(policy.rules)
     yield from of_payees(policy)
-    yield from ((Mark(policy.file, 1), found) for found in of_lists(policy.lists))
-    yield from _unused(policy)
+    yield from _of_lists(policy, lines)
+    yield from _unused_desks(policy)
     yield from _uncovered_tools(policy, tools)
     yield from _uncovered_live_spend(policy, tools)
 
@@ -95,16 +96,23 @@ def _of_cap(cap: Cap, tools: Tools) -> Iterator[Finding]:
     yield from ((cap.at, message) for message in of_match(f"cap '{cap.id}'", match, spoken_of))
 
 
-def _unused(policy: Policy) -> Iterator[Finding]:
+def _unused_desks(policy: Policy) -> Iterator[Finding]:
     asked = {rule.approval for rule in policy.rules}
     for desk in policy.desks:
         if desk.id not in asked:
             yield desk.at, f"desk '{desk.id}' is asked by no rule"
+
+
+def _of_lists(policy: Policy, lines: list[str]) -> Iterator[Finding]:
     parts = [rule.match for rule in policy.rules] + [rule.unless for rule in policy.rules if rule.unless]
     used = {part.payee_in for part in (*parts, *(cap.match for cap in policy.caps if cap.match))}
-    for name in policy.lists:
-        if name not in used and name != KNOWN_PAYEES:
-            yield Mark(policy.file, 1), f"list '{name}' is used by no rule and no cap"
+    for name, payees in policy.lists.items():
+        # A policy keeps no marks of its lists; where two lines could be meant, the first is near enough.
+        at = next((number for number, line in enumerate(lines, 1) if f"{name}:" in line), 1)
+        if name == KNOWN_PAYEES:  # Every rule about known payees lets them in.
+            yield from ((Mark(policy.file, at), f"list '{name}': {found}") for found in strangers(payees))
+        elif name not in used:
+            yield Mark(policy.file, at), f"list '{name}' is used by no rule and no cap"
 
 
 def _uncovered_tools(policy: Policy, tools: Tools) -> Iterator[Finding]:

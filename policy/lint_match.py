@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Final
 
@@ -118,7 +118,7 @@ def of_payees(policy: Policy) -> Iterator[Finding]:
         loosens = rule.effect is Answer.ALLOW
         for part, loose in ((rule.match, loosens), (rule.unless or _ANY, not loosens)):
             patterns = part.payee or policy.lists.get(part.payee_in or "", ())
-            # A list of vendors is told once, below.
+            # What is wrong with the vendors is told once, at their list.
             if part.payee_in == KNOWN_PAYEES and loose:
                 continue
             find = strangers if loose else left_out
@@ -151,9 +151,3 @@ def left_out(patterns: Iterable[str]) -> Iterator[str]:
         domain = pattern.removeprefix("*.")
         if domain != pattern and "*" not in domain and "." in domain and domain not in listed:
             yield f"payee '{pattern}' leaves out '{domain}' itself; add it if it is meant too"
-
-
-def of_lists(lists: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """Find strangers among the vendors, whom every rule about known payees lets in."""
-    for found in strangers(lists.get(KNOWN_PAYEES, ())):
-        yield f"list '{KNOWN_PAYEES}': {found}"

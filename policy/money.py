@@ -80,7 +80,9 @@ class Money:
         if exponent is None:
             raise MoneyError(f"unknown currency {currency!r} in {_shown(text)}; {_EXAMPLE}")
         if len(fraction) != exponent:
-            right = Money(1999, currency)
+            digits = fraction.ljust(exponent, "0")
+            meant = whole + digits[:exponent] if not digits[exponent:].strip("0") else "1999"
+            right = cls(int(meant), currency)
             raise MoneyError(f"{_shown(text)} needs exactly {exponent} decimals, as in '{right}'")
         return cls(int(whole + fraction), currency)
 

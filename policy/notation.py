@@ -28,6 +28,7 @@ ID_PATTERN: Final = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 
 _SHOWN: Final = 40  # Enough of what was met to find it.
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_SPANS: Final = {"hour": "1h", "week": "7d", "fortnight": "14d", "year": "365d"}
 _DURATION: Final = re.compile(DURATION_PATTERN)
 _CALLS: Final = re.compile(CALLS_PATTERN)
 _EARNED: Final = re.compile(EARNED_PATTERN)
@@ -59,7 +60,8 @@ def window(text: str) -> Window:
     if text in {"call", "run", "day", "month"}:
         return Window(WindowKind(text))
     if _DURATION.fullmatch(text) is None:
-        raise ValueError(f"{_met(text)} is no window; write call, run, day, month or a duration like 24h")
+        right = _SPANS.get(text, "call, run, day, month or a duration like 24h")
+        raise ValueError(f"{_met(text)} is no window; write {right}")
     return Window(WindowKind.ROLLING, duration_s(text))
 
 

@@ -153,15 +153,20 @@ def _full(full: list[tuple[CompiledCap, CapLine]], question: Question) -> Refusa
     known = [time for time in times if time is not None]
     at = max(known) if len(known) == len(times) else None
     can_ask_less = all(line.left and line.unit != explain.CALLS for line in lines)
-    change = tuple(
-        f"at most {explain.quantity(line.left, line.unit)} for cap '{line.id}', or a higher one in {line.at}"
-        for line in lines
-    )
+    change = tuple(_more_room(line) for line in lines)
     if in_the_red(full[0][0], question):
         message = f"cap '{lines[0].id}' is a share of what was earned, and more was lost than earned"
         return Refusal("earned_below_zero", message, "later", cap=lines[0].id, would_change=("new earnings",))
     retry = "with_changes" if can_ask_less else "later" if at else "never"
     return Refusal("cap_exceeded", explain.cap_is_full(lines[0]), retry, at, lines[0].id, change)
+
+
+def _more_room(line: CapLine) -> str:
+    if line.left <= 0 or line.unit == explain.CALLS:
+        return f"a higher limit of cap '{line.id}' in {line.at}"
+    return (
+        f"at most {explain.quantity(line.left, line.unit)} for cap '{line.id}', or a higher one in {line.at}"
+    )
 
 
 def _missing(message: str, retry: str = "later") -> Refusal:

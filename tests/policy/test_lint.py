@@ -301,6 +301,15 @@ def test_a_thousand_rules_are_not_compared_each_with_each() -> None:
     assert [list(index.maybe_wider(rule)) for rule in many] == [[number] for number in range(1_000)]
 
 
+def test_a_finding_about_a_list_stands_at_the_list() -> None:
+    """And one about what the whole file lacks shows no line that has nothing to do with it."""
+    text = HEAD + "lists:\n  vendors: ['*.com']\n" + rules("x allow {kind: [spend, read]}")
+    found = lint(load(text, "p.yaml", TOOLS), TOOLS, text)[0]
+    assert (found.line, found.source) == (3, "  vendors: ['*.com']")
+    text = "version: 1\nplugins: [{name: payments}]\nrules: []\n"
+    assert {each.source for each in lint(load(text, "p.yaml", TOOLS), TOOLS, text)} == {""}
+
+
 def test_no_field_of_a_match_is_forgotten_in_the_comparison() -> None:
     """A field that `covers` does not know would let it call a rule useless that is not."""
     assert set(Match.__struct_fields__) == COMPARED

@@ -110,9 +110,9 @@ def test_nothing_else_is_money(text: str) -> None:
 
 def test_a_refusal_shows_the_right_way() -> None:
     """An agent that wrote it wrong must be able to write it right from the message alone."""
-    with pytest.raises(MoneyError, match=re.escape("'19.9 USD' needs exactly 2 decimals, as in '19.99 USD'")):
+    with pytest.raises(MoneyError, match=re.escape("'19.9 USD' needs exactly 2 decimals, as in '19.90 USD'")):
         Money.parse("19.9 USD")
-    with pytest.raises(MoneyError, match=re.escape("'5.00 JPY' needs exactly 0 decimals, as in '1999 JPY'")):
+    with pytest.raises(MoneyError, match=re.escape("'5.00 JPY' needs exactly 0 decimals, as in '5 JPY'")):
         Money.parse("5.00 JPY")
 
 

@@ -35,17 +35,6 @@ def strictness(decision: Decision) -> int:
     return STRICTNESS[decision.answer]
 
 
-def unmarked(decision: Decision) -> Decision:
-    """Leave out what says where something stands, and the texts made of it."""
-    nowhere = Mark("", 0)
-    return msgspec.structs.replace(
-        decision,
-        rules=tuple(msgspec.structs.replace(line, at=nowhere) for line in decision.rules),
-        shadows=tuple(msgspec.structs.replace(line, at=nowhere) for line in decision.shadows),
-        message="",
-    )
-
-
 @EXAMPLES
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_order_of_a_file_never_matters(world: World, random: Random) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from tool_server.cli.command import EXIT_DONE, EXIT_USAGE, CommandError, print_json
 from tool_server.cli.ledger_files import add_account, add_database, database_url, one_account, refused
-from tool_server.cli.ledger_verify import progress
 from tool_server.cli.policy_files import add_tools, configured, read_tools
 
 if TYPE_CHECKING:
@@ -64,6 +63,9 @@ def _judged(
 
     account = one_account(source, args.account)
     head = source.head(account)
+    # It brings asyncio, which the other policy commands answer faster without.
+    from tool_server.cli.ledger_verify import progress
+
     with progress(args, account, 0 if head is None else head.size) as told:
         try:
             return judge_again(source, account, judge, candidate, since_us=to_us(since), progress=told)

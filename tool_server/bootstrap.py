@@ -32,7 +32,7 @@ from tool_server.attempt import AttemptParts
 from tool_server.books import Books
 from tool_server.catalogue import Accepted, Catalogue
 from tool_server.core import CoreTool
-from tool_server.dispatcher import Dispatcher
+from tool_server.dispatcher import HELD_AGAIN_S, Dispatcher
 from tool_server.gate import WAIT_S, Gate, GateParts
 from tool_server.ids import id_maker
 from tool_server.loops import every
@@ -67,6 +67,7 @@ class Wiring(Struct, frozen=True, kw_only=True):
     fresh_s: float = FRESH_S
     first_look_s: float = FIRST_LOOK_S
     send_window_s: float | None = None
+    held_again_s: float = HELD_AGAIN_S
     deliver: Deliver = (
         say  # Where words to people go; by default into the log, where an operator's tools read.
     )
@@ -256,6 +257,7 @@ def _dispatcher(
         registry,
         waiting=waiting,
         reconciler=Reconciler(parts, registry, rand=chance, first_look_s=wiring.first_look_s),
+        held_again_s=wiring.held_again_s,
         deliver=Alerts(books.ledger, wiring.deliver, wiring.now).deliver,
     )
 

@@ -117,17 +117,18 @@ async def test_m5_a_posture_that_closed_denies(small_quick: Desk, shop: Shop) ->
     assert shop.requests() == 0
 
 
-async def test_a_provider_that_is_not_ready_holds_the_call(small_quick: Desk, shop: Shop) -> None:
+async def test_a_provider_that_is_not_ready_holds_the_call(copied: Path, shop: Shop) -> None:
     """A held call is admitted, keeps what it holds, and runs once its provider is back."""
-    shop.control(ready=False)
-    await small_quick.house.providers.check_all()
-    result = await small_quick.buy()
-    assert result.envelope.status == "in_progress"
-    assert (await small_quick.stored(result)).state is CallState.QUEUED
-    shop.control(ready=True)
-    await small_quick.house.providers.check_all()
-    await small_quick.until(result, CallState.SUCCEEDED)
-    assert len(shop.orders()) == 1
+    async with opened(knowing(await a_place(copied, shop)), wait_s=0.1) as desk:
+        shop.control(ready=False)
+        await desk.house.providers.check_all()
+        result = await desk.buy()
+        assert result.envelope.status == "in_progress"
+        assert (await desk.stored(result)).state is CallState.QUEUED
+        shop.control(ready=True)
+        await desk.house.providers.check_all()
+        await desk.until(result, CallState.SUCCEEDED)
+        assert len(shop.orders()) == 1
 
 
 async def test_a_house_that_stops_settles_what_it_claimed(copied: Path, shop: Shop) -> None:

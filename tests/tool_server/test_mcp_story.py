@@ -67,6 +67,7 @@ async def test_the_whole_story(wire: str, small: Desk, shop: Shop) -> None:
         )
         assert lost.status == "outcome_unknown"
         assert "elsewhere" in lost.text
+        await small.look(lost.data["call_id"])
         found = await settled(agent, lost, status="succeeded")
         assert found.data["proof"]["by"] == "lookup"
         assert len(shop.orders()) == 2

@@ -31,6 +31,7 @@ from plugins.payments.common import (
     sendable,
     sends,
     since,
+    was_used,
 )
 from plugins.payments.outcomes import is_stored
 from plugins.payments.stripe_api import PROVIDER, Answer, StripeApi
@@ -47,6 +48,7 @@ from policy.errors import InvalidArguments, NotReady
 from policy.language import Kind, Mode, PayeeBasis
 from policy.model import Effect
 from policy.money import Money, stripe_minor_units
+from policy.notation import is_registry
 
 Vendor = Annotated[
     str,
@@ -271,19 +273,12 @@ class _Buyer(Asker):
         if card.data.get("status") == "active":
             return await self._armed(card, args.amount, context, ProofBy.LOOKUP)
         reference, status = str(card.data["id"]), str(card.data.get("status"))
-        if status == "canceled" and not await self._was_used(reference):
+        if status == "canceled" and not await was_used(self.api, reference):
             return self._over(
                 card, ProofBy.LOOKUP, "card_cancelled", "the card was cancelled, and never used"
             )
         # Found but not armed: a lookup sends nothing, so it cannot finish the job; a replay or a person can.
         return _in_doubt(reference, "card_not_active", f"it is {status}")
-
-    async def _was_used(self, reference: str) -> bool:
-        """Say whether a card was ever asked or charged, forced captures included."""
-        issuing = self.api.client("spend").v1.issuing
-        asked = await issuing.authorizations.list_async({"card": reference, "limit": 1})
-        charged = await issuing.transactions.list_async({"card": reference, "limit": 1})
-        return bool(asked.data or charged.data)
 
     async def _marked(self, context: ExecuteContext) -> Answer | None:
         """Return the call's card as it is now, or None where there is none."""
@@ -349,5 +344,7 @@ def _check_url(args: CardPurchase) -> None:
     )
     if odd or any(char in args.url for char in "\\\n\r\t "):
         raise InvalidArguments("give a plain https address of the vendor's page", field="url")
+    if is_registry(args.vendor):  # Else every shop under it would be "a part of" one known payee.
+        raise InvalidArguments(f"names are registered under {args.vendor}; name the shop's own", field="vendor")
     if host != args.vendor and not host.endswith(f".{args.vendor}"):
         raise InvalidArguments(f"{host[:60]!r} is not {args.vendor} or a part of it", field="url")

@@ -145,6 +145,19 @@ async def marked(
     return None
 
 
+async def was_used(api: StripeApi, card: str) -> bool:
+    """Say whether a card that works no more was ever paid with; a merchant may also take without asking."""
+    issuing = api.client("spend").v1.issuing
+    taken = await issuing.transactions.list_async({"card": card, "limit": 1})
+    if taken.data:
+        return True
+    page = await issuing.authorizations.list_async({"card": card, "limit": 100})
+    async for each in page.auto_paging_iter():
+        if each.to_dict(for_json=True).get("approved"):
+            return True
+    return False
+
+
 def since(call: CallRecord) -> int:
     """Return from when lists are looked through, in Unix seconds: a little before the call was admitted."""
     return int(call.admitted_at.timestamp()) - SKEW_S

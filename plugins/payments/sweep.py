@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from ledger.records import Seen
-from plugins.payments.common import CALL_MARK
+from plugins.payments.common import CALL_MARK, was_used
 from plugins.payments.stripe_api import PROVIDER, StripeApi
 from policy.language import Kind
 from policy.money import Money, from_stripe
@@ -165,18 +165,8 @@ async def _counts(api: StripeApi, sort: Sort, data: Shown, since: datetime) -> b
     if made is not None and made < since and sort.operation != "dispute_answer":
         return False
     if sort.operation == "card_purchase" and data.get("status") != "active":
-        return await _used(api, str(data["id"]))
+        return await was_used(api, str(data["id"]))
     return True
-
-
-async def _used(api: StripeApi, card: str) -> bool:
-    """Say whether a card that works no more was ever paid with: one payment ends a single-use card."""
-    authorizations = api.client("spend").v1.issuing.authorizations
-    page = await authorizations.list_async({"card": card, "limit": 100})
-    async for each in page.auto_paging_iter():
-        if each.to_dict(for_json=True).get("approved"):
-            return True
-    return False
 
 
 def _made(data: Shown) -> datetime | None:

@@ -345,6 +345,6 @@ def _check_url(args: CardPurchase) -> None:
     if odd or any(char in args.url for char in "\\\n\r\t "):
         raise InvalidArguments("give a plain https address of the vendor's page", field="url")
     if is_registry(args.vendor):  # Else every shop under it would be "a part of" one known payee.
-        raise InvalidArguments(f"names are registered under {args.vendor}; name the shop's own", field="vendor")
+        raise InvalidArguments(f"everybody's names end in {args.vendor}; give the shop's", field="vendor")
     if host != args.vendor and not host.endswith(f".{args.vendor}"):
         raise InvalidArguments(f"{host[:60]!r} is not {args.vendor} or a part of it", field="url")

@@ -6,13 +6,12 @@ from typing import Any
 
 import msgspec
 
-from ledger.crm_reads import earned, spent
 from ledger.engines.tx import Tx
 from ledger.rare_rows import Found, one, some
 from ledger.records import Page, ReviewState
 from ledger.records_crm import Activity, Artifact, Lead, ModelDecision, OrderIntake, OutreachDraft, Submission
 from ledger.records_revenue import Deal, DealStage
-from ledger.refs import older, paged
+from ledger.refs import newest
 from ledger.schema_crm import (
     activities,
     artifacts,
@@ -40,16 +39,10 @@ def leads_page(
     tx: Tx, account: str, *, project: str | None, review: str | None, after: str | None, limit: int
 ) -> Page[Lead]:
     """Return leads, newest first."""
-    c = leads.c
-    last = one(tx, leads, account, lead_id=after) if after else None
-    conditions = older(leads, "created_at_us", "lead_id", last)
-    if project is not None:
-        conditions.append(c.project == project)
-    if review is not None:
-        conditions.append(c.review == review)
-    order = (c.created_at_us.desc(), c.lead_id.desc())
-    found = some(tx, leads, account, *conditions, order=order, limit=limit + 1)
-    page, next_ = paged(found, "lead_id", limit)
+    page, next_ = newest(
+        tx, leads, account, by=("created_at_us", "lead_id"), after=after, limit=limit,
+        project=project, review=review,
+    )  # fmt: skip
     return Page(tuple(lead_record(row) for row in page), next_)
 
 
@@ -89,16 +82,10 @@ def deals_page(
     tx: Tx, account: str, *, project: str | None, lead_id: str | None, after: str | None, limit: int
 ) -> Page[Deal]:
     """Return deals, newest first."""
-    c = deals.c
-    last = one(tx, deals, account, deal_id=after) if after else None
-    conditions = older(deals, "created_at_us", "deal_id", last)
-    if project is not None:
-        conditions.append(c.project == project)
-    if lead_id is not None:
-        conditions.append(c.lead_id == lead_id)
-    order = (c.created_at_us.desc(), c.deal_id.desc())
-    found = some(tx, deals, account, *conditions, order=order, limit=limit + 1)
-    page, next_ = paged(found, "deal_id", limit)
+    page, next_ = newest(
+        tx, deals, account, by=("created_at_us", "deal_id"), after=after, limit=limit,
+        project=project, lead_id=lead_id,
+    )  # fmt: skip
     return Page(tuple(deal_record(row) for row in page), next_)
 
 
@@ -216,8 +203,3 @@ def artifact_bytes(tx: Tx, account: str, run_id: str, sha256: str) -> tuple[Arti
 def _artifact(row: Found) -> Artifact:
     names = ("sha256", "run_id", "name", "media_type", "size")
     return Artifact(**{name: row[name] for name in names}, created_at=from_us(row["created_at_us"]))
-
-
-def totals(tx: Tx, account: str, run_id: str) -> dict[str, Any]:
-    """Return what a run spent and earned, per currency."""
-    return {"spent": spent(tx, account, run_id), "earned": earned(tx, account, run_id)}

@@ -13,7 +13,7 @@ from ledger.engines.tx import Tx
 from ledger.rare_rows import Found, one, some
 from ledger.records import Reader, RecordRef
 from ledger.records_crm import DealFor, LeadById, LeadsFor, RunById, RunsOf
-from ledger.refs import missing, older, paged, record_ref, shown_at
+from ledger.refs import missing, newest, older, paged, record_ref, shown_at
 from ledger.sale_reads import deal_data, order_data
 from ledger.schema_crm import activities, leads, model_decisions, order_intakes, outreach, submissions
 from ledger.schema_revenue import deals, orders, purchases, revenue_events
@@ -60,9 +60,7 @@ def leads_for(tx: Tx, query: LeadsFor, reader: Reader) -> Refs:
     """Return released leads, newest first."""
     c = leads.c
     mine = or_(c.agent == reader.agent, c.agent.is_(None))
-    last = one(tx, leads, reader.account_id, lead_id=query.after) if query.after else None
     conditions: list[Any] = [c.project == reader.project, c.released == 1, mine]
-    conditions += older(leads, "created_at_us", "lead_id", last)
     if query.text:
         text = query.text.casefold()
         conditions.append(
@@ -77,9 +75,10 @@ def leads_for(tx: Tx, query: LeadsFor, reader: Reader) -> Refs:
             deals.c.lead_id.is_not(None),
         )
         conditions.append(c.lead_id.in_(staged))
-    order = (c.created_at_us.desc(), c.lead_id.desc())
-    found = some(tx, leads, reader.account_id, *conditions, order=order, limit=query.limit + 1)
-    page, after = paged(found, "lead_id", query.limit)
+    page, after = newest(
+        tx, leads, reader.account_id, *conditions, by=("created_at_us", "lead_id"),
+        after=query.after, limit=query.limit,
+    )  # fmt: skip
     data = {"leads": [_lead(tx, row) for row in page], "after": after}
     return record_ref("leads", reader.project, data)
 

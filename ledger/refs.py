@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table
 
-from ledger.rare_rows import Found
+from ledger.engines.tx import Tx
+from ledger.rare_rows import Found, one, some
 from ledger.records import RecordRef
 from ledger.rows import ENCODER
 from ledger.times import from_us
@@ -49,6 +50,29 @@ def older(table: Table, at: str, key: str, last: Found | None) -> list[ColumnEle
         return []
     c: Any = table.c
     return [(c[at] < last[at]) | ((c[at] == last[at]) & (c[key] < last[key]))]
+
+
+def newest(
+    tx: Tx,
+    table: Table,
+    account: str,
+    *conditions: ColumnElement[bool],
+    by: tuple[str, str],
+    after: str | None,
+    limit: int,
+    **asked: object,
+) -> tuple[list[Found], str | None]:
+    """Return a page of rows, latest first by an instant and a key, and the key to ask the next one with.
+
+    Columns in `asked` have the values given there; None asks for nothing.
+    """
+    c: Any = table.c
+    at, key = by
+    last = one(tx, table, account, **{key: after}) if after else None
+    met = [*conditions, *older(table, at, key, last)]
+    met += [c[name] == value for name, value in asked.items() if value is not None]
+    found = some(tx, table, account, *met, order=(c[at].desc(), c[key].desc()), limit=limit + 1)
+    return paged(found, key, limit)
 
 
 def paged(rows: list[Found], key: str, limit: int) -> tuple[list[Found], str | None]:

@@ -12,7 +12,7 @@ from ledger.purchases import need, purchase_record
 from ledger.rare_rows import Found, one, some
 from ledger.records import Page, Proof, ProofBy, ProofLevel
 from ledger.records_revenue import Order, OrderState, Purchase, RevenueEvent, RevenueKind
-from ledger.refs import older, paged
+from ledger.refs import newest
 from ledger.schema_revenue import (
     authorization_requests,
     authorizations,
@@ -35,16 +35,10 @@ def orders_page(
     tx: Tx, account: str, *, project: str | None, deal_id: str | None, after: str | None, limit: int
 ) -> Page[Order]:
     """Return orders, newest first."""
-    c = orders.c
-    last = one(tx, orders, account, order_id=after) if after else None
-    conditions = older(orders, "booked_at_us", "order_id", last)
-    if project is not None:
-        conditions.append(c.project == project)
-    if deal_id is not None:
-        conditions.append(c.deal_id == deal_id)
-    order_by = (c.booked_at_us.desc(), c.order_id.desc())
-    found = some(tx, orders, account, *conditions, order=order_by, limit=limit + 1)
-    page, next_ = paged(found, "order_id", limit)
+    page, next_ = newest(
+        tx, orders, account, by=("booked_at_us", "order_id"), after=after, limit=limit,
+        project=project, deal_id=deal_id,
+    )  # fmt: skip
     return Page(tuple(order_record(row) for row in page), next_)
 
 
@@ -147,14 +141,10 @@ def purchase(tx: Tx, account: str, purchase_id: str) -> Purchase:
 
 def purchases_page(tx: Tx, account: str, *, open_only: bool, after: str | None, limit: int) -> Page[Purchase]:
     """Return purchases, latest armed first."""
-    c = purchases.c
-    last = one(tx, purchases, account, purchase_id=after) if after else None
-    conditions = older(purchases, "armed_at_us", "purchase_id", last)
-    if open_only:
-        conditions.append(c.closed_at_us.is_(None))
-    order_by = (c.armed_at_us.desc(), c.purchase_id.desc())
-    found = some(tx, purchases, account, *conditions, order=order_by, limit=limit + 1)
-    page, next_ = paged(found, "purchase_id", limit)
+    conditions = (purchases.c.closed_at_us.is_(None),) if open_only else ()
+    page, next_ = newest(
+        tx, purchases, account, *conditions, by=("armed_at_us", "purchase_id"), after=after, limit=limit
+    )
     return Page(tuple(purchase_record(row) for row in page), next_)
 
 

@@ -16,7 +16,7 @@ from ledger.records_revenue import (
     Payments,
     PurchaseById,
 )
-from ledger.refs import amount, missing, older, paged, proof, record_ref, shown_at
+from ledger.refs import amount, missing, newest, proof, record_ref, shown_at
 from ledger.schema_revenue import checkouts, deals, disputes, offers, orders, payment_links, purchases
 from policy.money import written
 
@@ -131,14 +131,11 @@ def order_data(row: Found) -> dict[str, object]:
 
 def payments(tx: Tx, query: Payments, reader: Reader) -> Refs:
     """Return the latest payments of the reader's project."""
-    c = orders.c
-    last = one(tx, orders, reader.account_id, order_id=query.after) if query.after else None
-    conditions = [c.project == reader.project, *older(orders, "booked_at_us", "order_id", last)]
-    if query.deal_id:
-        conditions.append(c.deal_id == query.deal_id)
-    order = (c.booked_at_us.desc(), c.order_id.desc())
-    found = some(tx, orders, reader.account_id, *conditions, order=order, limit=query.limit + 1)
-    page, after = paged(found, "order_id", query.limit)
+    mine = orders.c.project == reader.project
+    page, after = newest(
+        tx, orders, reader.account_id, mine, by=("booked_at_us", "order_id"),
+        after=query.after, limit=query.limit, deal_id=query.deal_id or None,
+    )  # fmt: skip
     data = {"payments": [_compact(order_data(row)) for row in page], "after": after}
     return record_ref("payments", reader.project, data)
 
@@ -153,12 +150,11 @@ def dispute_by_id(tx: Tx, query: DisputeById, reader: Reader) -> Refs:
 
 def disputes_of(tx: Tx, query: Disputes, reader: Reader) -> Refs:
     """Return the latest disputes of the reader's project."""
-    c = disputes.c
-    last = one(tx, disputes, reader.account_id, dispute_id=query.after) if query.after else None
-    conditions = [c.project == reader.project, *older(disputes, "opened_at_us", "dispute_id", last)]
-    order = (c.opened_at_us.desc(), c.dispute_id.desc())
-    found = some(tx, disputes, reader.account_id, *conditions, order=order, limit=query.limit + 1)
-    page, after = paged(found, "dispute_id", query.limit)
+    mine = disputes.c.project == reader.project
+    page, after = newest(
+        tx, disputes, reader.account_id, mine, by=("opened_at_us", "dispute_id"),
+        after=query.after, limit=query.limit,
+    )  # fmt: skip
     data = {"disputes": [_compact(_dispute(row)) for row in page], "after": after}
     return record_ref("disputes", reader.project, data)
 

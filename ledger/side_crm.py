@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from ledger import crm, crm_lists
 from ledger.core import Core
@@ -132,7 +131,3 @@ class CrmSide:
         return await self._core.read(
             lambda tx: crm_lists.artifact_bytes(tx, self._core.account_id, run_id, sha256)
         )
-
-    async def run_totals(self, run_id: str) -> dict[str, Any]:
-        """Return what a run spent and earned, per currency, in the notation of money."""
-        return await self._core.read(lambda tx: crm_lists.totals(tx, self._core.account_id, run_id))

@@ -35,14 +35,6 @@ from policy.language import Posture
 from policy.model import Call, Needs, Reserve, UsageNeed
 
 
-class PostureFact(Struct, frozen=True):
-    """One scope's posture."""
-
-    scope: str
-    scope_key: str
-    posture: Posture
-
-
 class House(Struct, frozen=True, kw_only=True):
     """Who and what may in one account: read rarely, cached by the account's `house_version`."""
 

@@ -12,19 +12,16 @@ from typing import Final
 
 from ledger.commands import Admission, Admitted, Claim, Claimed, NotClaimed, ProcessFacts, Settled, Settlement
 from ledger.ledger import Ledger
-from ledger.reads import CallFilter
 from ledger.records import (
     ApprovalRecord,
     CallRecord,
-    CallState,
-    CapView,
     Query,
     Reader,
     RecordRef,
     RunRecord,
 )
 from policy.errors import RecordMissing
-from policy.model import Call, Decision, Posture, Scope
+from policy.model import Call, Decision, Posture
 
 STANDING_FOR: Final = timedelta(
     seconds=5
@@ -107,27 +104,9 @@ class Books:
 
     # --- for the core tools ---------------------------------------------------------------------------------
 
-    async def calls_of(
-        self, agent: str, *, states: frozenset[CallState] | None, moved_since: datetime | None, limit: int
-    ) -> Sequence[CallRecord]:
-        """Return an agent's own calls, newest first."""
-        wanted = CallFilter(
-            agent=agent,
-            states=tuple(sorted(state.value for state in states or ())),
-            settled_after=moved_since,
-        )
-        return (await self.ledger.calls(wanted, limit=limit)).items
-
     async def cancel(self, call_id: str, by: str, at: datetime) -> CallRecord:
         """Take back an agent's own call that has not started."""
         return await self.ledger.cancel(call_id, by=f"agent:{by}", at=at)
-
-    async def caps_of(
-        self, principal_scopes: Mapping[Scope, frozenset[str]], at: datetime
-    ) -> Sequence[CapView]:
-        """Return the caps that apply to these scopes."""
-        caps = await self.ledger.caps(at)
-        return tuple(cap for cap in caps if cap.scope_key in principal_scopes.get(cap.scope, ()))
 
     async def posture_of(self, project: str, agent: str) -> Posture:
         """Return the strictest posture over an agent."""

@@ -36,7 +36,6 @@ class TokenKind(StrEnum):
 
 
 _SHAPE: Final = re.compile(r"(bur_agent_|bur_enf_)[0-9A-Za-z]{49}")
-TOKEN_IN_TEXT: Final = re.compile(r"bur_(?:agent|enf)_[0-9A-Za-z]+")  # For redaction: whole or cut short.
 
 
 class Refused(StrEnum):

@@ -61,10 +61,6 @@ class Metrics:
         """Show how many requests are open, asked for when somebody looks."""
         self._open.set_function(now)
 
-    def gauge(self, name: str, meaning: str, now: Callable[[], float]) -> None:
-        """Show another room's number, asked for when somebody looks."""
-        Gauge(name, meaning, registry=self.registry).set_function(now)
-
     def text(self) -> bytes:
         """Return all of it as Prometheus reads it."""
         return generate_latest(self.registry)

@@ -19,7 +19,6 @@ from policy.errors import ConfigurationError
 from policy.model import Mode
 
 # The house's own secrets; no plugin may ask for one of them.
-HOUSE_SECRETS: Final = frozenset({"BURSAR_AGENT_TOKEN"})
 _LARGEST_SECRET: Final = 16_384  # Bytes; a larger file is some other file.
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{1,62}[A-Z0-9]")
 _LIVE: Final = re.compile(r"(?:sk|rk|pk)_live_|^live:|,\s*live:")

@@ -95,15 +95,6 @@ class CallClaimed(Fact, frozen=True, kw_only=True):
     state: str = "executing"
 
 
-class CallRenewed(Fact, frozen=True, kw_only=True):
-    """The lease of a running attempt was lengthened."""
-
-    KIND = "call.renewed"
-    SUBJECT = "call"
-    attempts: int
-    lease_until_us: int
-
-
 class CallRequeued(Fact, frozen=True, kw_only=True):
     """Every attempt so far is provably unsent, so the call may wait again (M1). `unsent` is the last."""
 

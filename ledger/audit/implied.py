@@ -45,7 +45,6 @@ class Implied:
         self._standing: dict[tuple[str, str], list[str]] = defaultdict(list)  # Of call and person: approvals.
         self._by_kind: dict[str, Callable[[Entry, bytes | None], Said]] = {
             "call.claimed": _claimed,
-            "call.renewed": _renewed,
             "call.requeued": _unsent,
             "call.unknown": _unsent,
             "call.settled": _unsent,
@@ -110,11 +109,6 @@ def _claimed(entry: Entry, _payload: bytes | None) -> Said:
         "holder": entry.actor.removeprefix("system:"), "instance": facts.get("instance", ""),
         "maybe_sent": int(facts["purpose"] != "lookup"),
     }  # fmt: skip
-
-
-def _renewed(entry: Entry, _payload: bytes | None) -> Said:
-    key = f"{entry.subject_id}:{entry.facts['attempts']}"
-    yield "attempt", key, {"lease_until_us": entry.facts["lease_until_us"]}
 
 
 def _unsent(entry: Entry, _payload: bytes | None) -> Said:

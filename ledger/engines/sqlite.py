@@ -187,9 +187,3 @@ def tidy(connection: Connection, database: Path, *, busy: bool) -> None:
         if raw is not None:
             # RESTART lets the next commit begin at the WAL's start, so that the file stops growing.
             raw.cursor().execute("PRAGMA wal_checkpoint(RESTART)")
-
-
-def read_once(engine: Engine, work: Callable[[Tx], T]) -> T:
-    """Run one function in a transaction of its own, for commands that hold the lock themselves."""
-    with engine.begin() as connection:
-        return work(Tx(connection))

@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import Final
 
-KINDS: Final = ("sdk-1", "fastmcp")
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parent.parent
 INSTALL_S: Final = 60  # Of one environment from a registry; thirty to fifty small packages take ten at most.

@@ -32,7 +32,6 @@ from webhooks.stripe_side import Simulated, stripe_side
 from webhooks.web import web_app
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
-WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 SECRET: Final = "whsec_" + "5" * 32
 # Whom each route is for. `people`: a session; `entry`: makes one; `anybody`: reads and takes requests;
 # `link`: whoever has the signed address; `stripe`: whoever signs.

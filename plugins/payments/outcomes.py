@@ -25,7 +25,6 @@ _UNSENT: Final = frozenset(
 _BEFORE_ANY_REQUEST: Final = (TypeError, AttributeError, KeyError)
 _TOO_MANY: Final = 429
 _CONFLICT: Final = 409
-_SERVER: Final = 500
 _REFUSED: Final = frozenset({400, 401, 402, 403, 404})
 _SHOWN: Final = 200  # Characters of Stripe's words; they are for people, not for parsing.
 

@@ -49,6 +49,12 @@ def page_v2(world: World, objects: Iterable[Obj], params: dict[str, Any], url: s
     return world.render(answer)
 
 
+def matching(objects: Iterable[Obj], params: dict[str, Any], *names: str) -> list[Obj]:
+    """Give the objects whose fields equal the parameters of the same names, as far as they were given."""
+    asked = {name: params[name] for name in names if name in params}
+    return [each for each in objects if all(each[name] == value for name, value in asked.items())]
+
+
 def in_range(created: float, bounds: dict[str, int] | int | None) -> bool:
     """Tell whether an instant fits a `created` filter, which is one instant or bounds."""
     if bounds is None:

@@ -302,12 +302,9 @@ def retrieve(call: Call) -> Obj:
 
 def list_authorizations(call: Call) -> Obj:
     """List authorizations, by card, cardholder or status."""
-    rows = call.world.all("issuing.authorization")
+    rows = paging.matching(call.world.all("issuing.authorization"), call.params, "cardholder", "status")
     if "card" in call.params:
         rows = [row for row in rows if row["card"]["id"] == call.params["card"]]
-    for name in ("cardholder", "status"):
-        if name in call.params:
-            rows = [row for row in rows if row[name] == call.params[name]]
     return paging.page(call.world, rows, call.params, call.path)
 
 

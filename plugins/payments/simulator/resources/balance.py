@@ -89,10 +89,7 @@ def retrieve_transaction(call: Call) -> Obj:
 
 def list_transactions(call: Call) -> Obj:
     """List balance transactions, by source, type or currency."""
-    rows = _mature(call.world)
-    for name in ("source", "type", "currency"):
-        if name in call.params:
-            rows = [row for row in rows if row[name] == call.params[name]]
+    rows = paging.matching(_mature(call.world), call.params, "source", "type", "currency")
     return paging.page(call.world, rows, call.params, call.path)
 
 

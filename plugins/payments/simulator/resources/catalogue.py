@@ -75,11 +75,9 @@ def retrieve_product(call: Call) -> Obj:
 
 def list_products(call: Call) -> Obj:
     """List products."""
-    rows = call.world.all("product")
+    rows = paging.matching(call.world.all("product"), call.params, "active")
     if "ids" in call.params:
         rows = [row for row in rows if row["id"] in call.params["ids"]]
-    if "active" in call.params:
-        rows = [row for row in rows if row["active"] == call.params["active"]]
     return paging.page(call.world, rows, call.params, call.path)
 
 
@@ -170,10 +168,7 @@ def retrieve_price(call: Call) -> Obj:
 
 def list_prices(call: Call) -> Obj:
     """List prices, by lookup keys, product, currency or activity."""
-    rows = call.world.all("price")
-    for name in ("product", "active", "currency", "type"):
-        if name in call.params:
-            rows = [row for row in rows if row[name] == call.params[name]]
+    rows = paging.matching(call.world.all("price"), call.params, "product", "active", "currency", "type")
     if "lookup_keys" in call.params:
         rows = [row for row in rows if row["lookup_key"] in call.params["lookup_keys"]]
     return paging.page(call.world, rows, call.params, call.path)

@@ -184,10 +184,14 @@ def expire(call: Call) -> Obj:
 
 def list_sessions(call: Call) -> Obj:
     """List sessions, by creation, status, payment intent, payment link."""
-    rows = call.world.all("checkout.session")
-    for name in ("status", "payment_intent", "payment_link", "customer"):
-        if name in call.params:
-            rows = [row for row in rows if row[name] == call.params[name]]
+    rows = paging.matching(
+        call.world.all("checkout.session"),
+        call.params,
+        "status",
+        "payment_intent",
+        "payment_link",
+        "customer",
+    )
     if "customer_details" in call.params:
         email = call.params["customer_details"]["email"]
         rows = [row for row in rows if row["customer_details"]["email"] == email]

@@ -144,10 +144,7 @@ def retrieve(call: Call) -> Obj:
 
 def list_disputes(call: Call) -> Obj:
     """List disputes, of one charge or payment intent or all."""
-    rows = call.world.all("dispute")
-    for name in ("charge", "payment_intent"):
-        if name in call.params:
-            rows = [row for row in rows if row[name] == call.params[name]]
+    rows = paging.matching(call.world.all("dispute"), call.params, "charge", "payment_intent")
     return paging.page(call.world, rows, call.params, call.path)
 
 

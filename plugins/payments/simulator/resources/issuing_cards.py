@@ -95,10 +95,9 @@ def retrieve_cardholder(call: Call) -> Obj:
 
 def list_cardholders(call: Call) -> Obj:
     """List cardholders, by email, status or type."""
-    rows = call.world.all("issuing.cardholder")
-    for name in ("email", "status", "type", "phone_number"):
-        if name in call.params:
-            rows = [row for row in rows if row[name] == call.params[name]]
+    rows = paging.matching(
+        call.world.all("issuing.cardholder"), call.params, "email", "status", "type", "phone_number"
+    )
     return paging.page(call.world, rows, call.params, call.path)
 
 
@@ -205,10 +204,9 @@ def retrieve_card(call: Call) -> Obj:
 
 def list_cards(call: Call) -> Obj:
     """List cards, by cardholder, status, type or last digits."""
-    rows = call.world.all("issuing.card")
-    for name in ("status", "type", "last4", "exp_month", "exp_year"):
-        if name in call.params:
-            rows = [row for row in rows if row[name] == call.params[name]]
+    rows = paging.matching(
+        call.world.all("issuing.card"), call.params, "status", "type", "last4", "exp_month", "exp_year"
+    )
     if "cardholder" in call.params:
         rows = [row for row in rows if row["cardholder"]["id"] == call.params["cardholder"]]
     return paging.page(call.world, rows, call.params, call.path)

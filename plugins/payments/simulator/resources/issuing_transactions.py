@@ -97,10 +97,7 @@ def retrieve(call: Call) -> Obj:
 
 def list_transactions(call: Call) -> Obj:
     """List transactions, by card, cardholder or type."""
-    rows = call.world.all("issuing.transaction")
-    for name in ("card", "cardholder", "type"):
-        if name in call.params:
-            rows = [row for row in rows if row[name] == call.params[name]]
+    rows = paging.matching(call.world.all("issuing.transaction"), call.params, "card", "cardholder", "type")
     return paging.page(call.world, rows, call.params, call.path)
 
 

@@ -101,9 +101,7 @@ def retrieve(call: Call) -> Obj:
 
 def list_links(call: Call) -> Obj:
     """List links, all or by activity."""
-    rows = call.world.all("payment_link")
-    if "active" in call.params:
-        rows = [row for row in rows if row["active"] == call.params["active"]]
+    rows = paging.matching(call.world.all("payment_link"), call.params, "active")
     return paging.page(call.world, rows, call.params, call.path)
 
 

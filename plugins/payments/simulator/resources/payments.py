@@ -297,10 +297,9 @@ def retrieve_warning(call: Call) -> Obj:
 
 def list_warnings(call: Call) -> Obj:
     """List early fraud warnings, of one charge or payment intent or all."""
-    rows = call.world.all("radar.early_fraud_warning")
-    for name in ("charge", "payment_intent"):
-        if name in call.params:
-            rows = [row for row in rows if row[name] == call.params[name]]
+    rows = paging.matching(
+        call.world.all("radar.early_fraud_warning"), call.params, "charge", "payment_intent"
+    )
     return paging.page(call.world, rows, call.params, call.path)
 
 
@@ -321,9 +320,7 @@ def retrieve_charge(call: Call) -> Obj:
 
 def list_charges(call: Call) -> Obj:
     """List charges, of one payment intent or all."""
-    rows = call.world.all("charge")
-    if "payment_intent" in call.params:
-        rows = [row for row in rows if row["payment_intent"] == call.params["payment_intent"]]
+    rows = paging.matching(call.world.all("charge"), call.params, "payment_intent")
     return paging.page(call.world, rows, call.params, call.path)
 
 

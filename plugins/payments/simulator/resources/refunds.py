@@ -106,10 +106,7 @@ def retrieve(call: Call) -> Obj:
 
 def list_refunds(call: Call) -> Obj:
     """List refunds, of one charge or payment intent or all."""
-    rows = call.world.all("refund")
-    for name in ("charge", "payment_intent"):
-        if name in call.params:
-            rows = [row for row in rows if row[name] == call.params[name]]
+    rows = paging.matching(call.world.all("refund"), call.params, "charge", "payment_intent")
     return paging.page(call.world, rows, call.params, call.path)
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import astuple
 from ledger import statements as sql
 from ledger.audit.append import Head, append
 from ledger.audit.fact import Fact
+from ledger.audit.merkle import read_frontier
 from ledger.changes import Applier, ChangeContext, apply_change
 from ledger.engines.sets import SetStatement
 from ledger.engines.tx import Row, Statement, Tx
@@ -21,7 +22,6 @@ from ledger.rows import CallRow, call_record, indexed_of
 from ledger.times import to_us
 from ledger.world import Effects, World
 
-HASH_BYTES: Final = 32
 NOTHING_USED: Final = 9  # The columns of cap_usage before held, committed and posted.
 
 
@@ -142,8 +142,9 @@ def write_log(tx: Tx, world: World, sinks: Sinks) -> int:
         return int(size)
     if world.moves:
         raise AssertionError("usage moved without an audit entry that says so")
-    hashes = tuple(bytes(frontier[at : at + HASH_BYTES]) for at in range(0, len(frontier), HASH_BYTES))
-    grown = append(Head(world.account_id, size, epoch, hashes), world.drafts, sinks.random_bytes)
+    grown = append(
+        Head(world.account_id, size, epoch, read_frontier(frontier)), world.drafts, sinks.random_bytes
+    )
     tx.later(sql.INSERT_ENTRIES, grown.entries)
     tx.later(sql.INSERT_PAYLOADS, _ordered(sql.INSERT_PAYLOADS, tx, grown.payloads))
     tx.later(sql.INSERT_NODES, grown.nodes)

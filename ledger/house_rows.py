@@ -17,9 +17,19 @@ from ledger.records import (
     RunRecord,
 )
 from ledger.times import from_us
+from policy.errors import ConfigurationError
 from policy.language import Posture
 
 TOKEN: Final = 10  # Where an agent's whole row holds the hash of its token.
+ARRIVING: Final = "(arriving)"  # Instead of where an account has moved to: it is on its way here.
+
+
+def check_serves(moved_to: str | None) -> None:
+    """Raise ConfigurationError where an account has moved away (M34), or has not wholly arrived."""
+    if moved_to == ARRIVING:
+        raise ConfigurationError("this ledger has not wholly arrived; run `bursar ledger migrate` again")
+    if moved_to is not None:
+        raise ConfigurationError(f"this ledger has moved to {moved_to} and never serves again")
 
 
 def agent_record(row: Row) -> AgentRecord:

@@ -31,6 +31,7 @@ from ledger.engines.sqlite import FileLock, ThreadReaders, writing_engine
 from ledger.engines.tx import Tx
 from ledger.flush import Sinks
 from ledger.gather import gather
+from ledger.house_rows import check_serves
 from ledger.judge import Judge, PolicyBook
 from ledger.load import Sources, Wanted, load_facts, want_facts
 from ledger.side_audit import AuditSide
@@ -224,8 +225,7 @@ def _ready(connection: Connection, account_id: str | None) -> str:
         raise ConfigurationError(
             f"there is no account {account!r} in this ledger; make one with `bursar init`"
         )
-    if moved[account] is not None:
-        raise ConfigurationError(f"this ledger has moved to {moved[account]} and never serves again")
+    check_serves(moved[account])
     return account
 
 

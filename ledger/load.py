@@ -10,7 +10,7 @@ from msgspec import Struct
 from ledger import statements as sql
 from ledger.commands import Admission, Claim, Settlement
 from ledger.engines.tx import Row, Tx
-from ledger.house_rows import TOKEN, agent_record, operator_record
+from ledger.house_rows import TOKEN, agent_record, check_serves, operator_record
 from ledger.judge import Law, PolicyBook
 from ledger.kept import Kept
 from ledger.meters import (
@@ -78,8 +78,7 @@ def account_state(tx: Tx, account: str, *, lock: bool) -> Row:
         raise ConfigurationError(
             f"there is no account {account!r} in this ledger; make one with `bursar init`"
         )
-    if found[3] is not None:
-        raise ConfigurationError(f"this ledger has moved to {found[3]} and never serves again")
+    check_serves(found[3])
     return found
 
 

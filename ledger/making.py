@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
 
 from ledger import schema_state
@@ -89,7 +91,13 @@ async def alone(url: str, work: Callable[[Connection], T]) -> T:
                 return await connection.run_sync(work)
         finally:
             await engine.dispose()
-    path = sqlite_path(url)
+    with held(sqlite_path(url)) as writing, writing.begin() as connection_:
+        return work(connection_)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[Engine]:
+    """Hold a SQLite file, made where there is none, so that nobody else writes. Raises LockHeld."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     lock.take()
@@ -98,8 +106,7 @@ async def alone(url: str, work: Callable[[Connection], T]) -> T:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         writing = writing_engine(path)
         try:
-            with writing.begin() as connection_:
-                return work(connection_)
+            yield writing
         finally:
             writing.dispose()
     finally:

@@ -19,6 +19,7 @@ from typing import BinaryIO, Final, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from ledger.audit import merkle
 from ledger.audit.replay import TOLD, told_columns
 from ledger.audit.source import (
     Row,
@@ -33,7 +34,6 @@ from ledger.audit.usage import USAGE_TABLES
 
 FORMAT: Final = 1
 PROGRESS_EVERY: Final = 1_000  # Entries between two calls of progress.
-_HASH_BYTES: Final = 32
 T = TypeVar("T")
 
 
@@ -103,7 +103,7 @@ def write_export(
     head = source.head(account)
     if head is None:
         raise ExportRefused(f"account {account} has no log")
-    nodes = [head.frontier[at : at + _HASH_BYTES].hex() for at in range(0, len(head.frontier), _HASH_BYTES)]
+    nodes = [node.hex() for node in merkle.read_frontier(head.frontier)]
     header = Header(FORMAT, account, source.instance(account), head.size, head.epoch, nodes)
     file.write(msgspec.json.encode(header) + b"\n")
     entries = _write_entries(source, account, file, progress)

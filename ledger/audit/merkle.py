@@ -17,6 +17,7 @@ Lookup = Callable[[int, int], bytes]
 """Gives the hash of the complete subtree at (level, position)."""
 
 EMPTY_ROOT: Final = sha256(b"").digest()
+HASH_BYTES: Final = len(EMPTY_ROOT)
 
 
 class ProofRefused(ValueError):  # noqa: N818  # The glossary's word; it names what was met.
@@ -64,6 +65,11 @@ def root(frontier: Frontier) -> bytes:
     for left in reversed(frontier[:-1]):
         result = node_hash(left, result)
     return result
+
+
+def read_frontier(stored: bytes) -> Frontier:
+    """Return the frontier that is stored as its hashes one after the other."""
+    return tuple(bytes(stored[at : at + HASH_BYTES]) for at in range(0, len(stored), HASH_BYTES))
 
 
 def frontier_nodes(size: int) -> list[tuple[int, int]]:

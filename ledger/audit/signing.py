@@ -87,6 +87,4 @@ def _head(source: StoredSource, account: str) -> StoredHead:
 
 
 def _root(head: StoredHead) -> bytes:
-    width = len(merkle.EMPTY_ROOT)
-    nodes = tuple(head.frontier[at : at + width] for at in range(0, len(head.frontier), width))
-    return merkle.root(nodes)
+    return merkle.root(merkle.read_frontier(head.frontier))

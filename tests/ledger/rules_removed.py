@@ -219,8 +219,8 @@ REMOVALS: Final[dict[str, Removal]] = {
         "ledger/test_recovering.py::test_m33_recover_cancels_doubts_and_closes",
     ),
     "M34": Removal(
-        "ledger/load.py",
-        "if found[3] is not None:",
+        "ledger/house_rows.py",
+        "if moved_to is not None:",
         "if False:",
         "ledger/test_rare_ends.py::test_m34_a_ledger_that_moved_while_it_was_open_serves_no_more",
     ),

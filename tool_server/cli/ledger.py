@@ -69,6 +69,9 @@ def register(parser: argparse.ArgumentParser) -> None:
         )
     )
 
+    ledger_recover.register_migrate(
+        commands.add_parser("migrate", help="move a SQLite ledger to PostgreSQL; the file never serves again")
+    )
     upgrade = commands.add_parser("upgrade", help="bring the tables forward to this program's revision")
     add_database(upgrade)
 
@@ -90,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
         "proof": _proof,
         "export": _export,
         "recover": ledger_recover.recover,
+        "migrate": ledger_recover.migrate,
         "upgrade": ledger_recover.upgrade,
         "rotate-key": _rotate,
         "erase": _erase,

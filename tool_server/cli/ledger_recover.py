@@ -1,4 +1,4 @@
-"""`bursar ledger recover` and `upgrade`: what is done to a ledger while nobody serves it.
+"""`bursar ledger recover`, `migrate` and `upgrade`: what is done to a ledger while nobody serves it.
 
 `recover` only ever tightens, so it takes no password: an owner loosens the posture afterwards, with a reason.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tool_server.cli.asking import read_settings
 from tool_server.cli.command import EXIT_DONE, print_json
 from tool_server.cli.ledger_files import add_account, add_database, database_url, keys_folder
+from tool_server.cli.ledger_verify import progress
 
 if TYPE_CHECKING:
     from ledger.recovering import Recovered
@@ -97,6 +98,42 @@ def _instant(text: str) -> datetime:
     if found.tzinfo is None:
         raise argparse.ArgumentTypeError(f"{text!r} has no offset; write 2026-11-20T10:00Z")
     return found
+
+
+def register_migrate(parser: argparse.ArgumentParser) -> None:
+    """Add where a ledger moves to."""
+    parser.add_argument("to", metavar="postgresql://...", help="an empty database")
+    add_database(parser)
+
+
+def migrate(args: argparse.Namespace) -> int:
+    """Move a SQLite ledger to PostgreSQL; the file left behind never serves again (M34)."""
+    from ledger.moving import move_ledger
+    from tool_server.bootstrap import Wiring, judge_of
+    from tool_server.ids import id_maker
+    from tool_server.policy_file import known_tools
+
+    wiring = Wiring()
+    with progress(args, "rows", None) as told:
+        moved = asyncio.run(
+            move_ledger(
+                database_url(args),
+                args.to,
+                judge=judge_of(known_tools(read_settings().policies, wiring.release)),
+                ids=id_maker(wiring.now, wiring.random_bytes),
+                at=wiring.now(),
+                progress=told,
+            )
+        )
+    if args.json:
+        print_json(moved)
+        return EXIT_DONE
+    sys.stdout.write(
+        f"{', '.join(moved.accounts)}: {moved.entries:,} entries of the log, and all they tell of, "
+        f"are in {moved.to} and verify there\n"
+        "set BURSAR_DB to it; the file left behind never serves again\n"
+    )
+    return EXIT_DONE
 
 
 def upgrade(args: argparse.Namespace) -> int:

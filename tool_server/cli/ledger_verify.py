@@ -248,7 +248,7 @@ def _own_key(origin: str) -> VerifierKey:
 
 
 @contextmanager
-def progress(args: argparse.Namespace, title: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(args: argparse.Namespace, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Show a bar on a terminal while something long goes on; say nothing elsewhere and with --json."""
     if args.json or not sys.stderr.isatty():
         yield lambda _done: None

@@ -222,3 +222,15 @@ def test_a_key_that_others_can_read_is_refused(bursar: Run, here: Path) -> None:
     code, _, err = bursar("checkpoint")
     assert code == EXIT_CONFIGURATION
     assert "chmod 600" in err
+
+
+@pytest.mark.usefixtures("here")
+def test_a_ledger_is_moved_verifies_there_and_serves_here_no_more(bursar: Run, postgres_url: str) -> None:
+    """M34, as it is typed; the address is shown without a password."""
+    code, out, err = bursar("migrate", postgres_url)
+    assert (code, err) == (EXIT_DONE, "")
+    assert out.startswith("acc_1: 30 entries of the log, and all they tell of, are in postgresql")
+    assert bursar("verify", "--db", postgres_url)[0] == EXIT_DONE
+    code, _, err = bursar("migrate", postgres_url)
+    assert code == EXIT_CONFIGURATION
+    assert "and never serves again" in err

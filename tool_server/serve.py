@@ -50,7 +50,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def open_socket(bind: Bind, listener: str) -> socket.socket:
+def open_socket(bind: Bind, listener: str, *, advice: str = "") -> socket.socket:
     """Bind a listening socket. Raises ConfigurationError with what to do."""
     family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
     # The protocol is named, else asyncio leaves Nagle's algorithm on and each answer waits 40 ms for an ACK.
@@ -64,9 +64,8 @@ def open_socket(bind: Bind, listener: str) -> socket.socket:
         said = {errno.EADDRINUSE: "is taken", errno.EACCES: "is not allowed"}.get(
             error.errno or 0, "cannot be used"
         )
-        raise ConfigurationError(
-            f"the address {bind} {said}; choose another with --{listener} HOST:PORT"
-        ) from None
+        advice = advice or f"choose another with --{listener} HOST:PORT"
+        raise ConfigurationError(f"the address {bind} {said}; {advice}") from None
     opened.setblocking(False)  # noqa: FBT003 - the socket's own signature
     return opened
 

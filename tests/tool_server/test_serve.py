@@ -97,6 +97,8 @@ def test_an_address_that_is_taken_is_said_in_one_line() -> None:
         taken = Bind("127.0.0.1", other.getsockname()[1])
         with pytest.raises(ConfigurationError, match="is taken; choose another with --agents HOST:PORT"):
             open_socket(taken, "agents")
+        with pytest.raises(ConfigurationError, match="is taken; start again"):
+            open_socket(taken, "agents", advice="start again")
 
 
 def test_answers_leave_at_once() -> None:

@@ -142,6 +142,7 @@ async def hosted(place: Place, play: Any, *, seed: int | None = None) -> None:  
             web=place.web,
             simulated=tuple(line["webhook_secrets"]),
             simulated_issuing=tuple(line["issuing_webhook_secrets"]),
+            taken="start again, and the demo takes another",  # It was free when the demo looked.
         )
         stop, tasks = asyncio.Event(), []
 

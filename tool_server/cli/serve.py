@@ -36,6 +36,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     work: bool = True  # Whether calls that may run are run here, and events worked.
     simulated: tuple[str, ...] = ()  # Secrets a simulator made for itself: they come from no environment.
     simulated_issuing: tuple[str, ...] = ()
+    taken: str = ""  # What to do about an address that is taken, where not `--agents` and the like.
 
     def binds(self) -> dict[str, Bind]:
         """Return the listeners that are wanted, by name."""
@@ -124,7 +125,7 @@ async def serve_house(
     for name, bind in choice.binds().items():
         may_listen(bind, settings.public_url, name)
     # Before the house is built: an address that is taken should not cost a start.
-    sockets = {name: open_socket(bind, name) for name, bind in choice.binds().items()}
+    sockets = {name: open_socket(bind, name, advice=choice.taken) for name, bind in choice.binds().items()}
     house = await bootstrap(_addressed(settings, sockets))
     try:
         async with contextlib.AsyncExitStack() as stack:

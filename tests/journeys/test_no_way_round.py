@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from ledger.records import ReviewState
-from ledger.records_crm import Lead
 from tests.journeys.conftest import KITS, Front
 from tool_server.cli.demo_place import PROJECT
 
@@ -46,26 +45,14 @@ class World:
         await ledger.add_agent(
             name="rogue", project=PROJECT, kits=KITS, token_sha256="0" * 64, by="system:test", at=now
         )
-        lead = Lead(
-            lead_id=self.front.house.new_id("lead"),
-            project=PROJECT,
-            origin="public_form",
-            name="Stranger",
-            email="s@x.example",
-            company="",
-            website="",
-            wish="something",
-            created_at=now,
-            updated_at=now,
-        )
-        review_id = await ledger.add_lead(lead, at=now)
+        hidden_lead, review_id = await self.front.stranger()
         released = next(each for each in (await ledger.leads()).items if each.released)
         await ledger.assign_lead(released.lead_id, "rogue", by="demo-operator", at=now)
         (deal,) = (await ledger.deals()).items
         run = await ledger.open_run(PROJECT, "work", by="demo-operator", at=now)
         self.ids = {
             "lead_id": released.lead_id,
-            "hidden_lead": lead.lead_id,
+            "hidden_lead": hidden_lead,
             "hidden_review": review_id,
             "deal_id": deal.deal_id,
             "run_id": run.run_id,

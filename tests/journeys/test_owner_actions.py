@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from ledger.records import ReviewState, Role
-from ledger.records_crm import Lead
 from policy.errors import InvalidArguments, PolicyDenied, RecordChanged, RecordMissing
 from tests.journeys.conftest import KITS, Front
 from tool_server.cli.demo_place import OWNER, PROJECT
@@ -27,29 +26,11 @@ async def _house(front: Front) -> None:
     await ledger.revoke_agent("retired", by=OWNER, at=now)
 
 
-async def _lead(front: Front, project: str = PROJECT) -> tuple[str, str]:
-    """Bring a stranger's lead; give its id and its review's."""
-    now = front.house.now()
-    lead = Lead(
-        lead_id=front.house.new_id("lead"),
-        project=project,
-        origin="public_form",
-        name="Bea",
-        email="bea@buyer.example",
-        company="",
-        website="",
-        wish="a snapshot",
-        created_at=now,
-        updated_at=now,
-    )
-    return lead.lead_id, await front.ledger.add_lead(lead, at=now)
-
-
 async def test_only_an_active_owner_releases_a_lead_and_only_once(front: Front) -> None:
     """Approvers spend, owners decide what agents may read; a demoted or disabled one decides nothing."""
     await _house(front)
     ledger, now = front.ledger, front.house.now()
-    lead_id, review_id = await _lead(front)
+    lead_id, review_id = await front.stranger()
     for who in ("anton", "vera", "gone"):
         with pytest.raises(PolicyDenied):
             await ledger.answer_review(review_id, who, ReviewState.APPROVED, at=now)
@@ -68,7 +49,7 @@ async def test_a_lead_that_was_not_approved_stays_unseen_and_has_no_deal(
     front: Front, answer: ReviewState
 ) -> None:
     """No is no, and so is not yet."""
-    lead_id, review_id = await _lead(front)
+    lead_id, review_id = await front.stranger()
     await front.ledger.answer_review(review_id, OWNER, answer, words="who are they?", at=front.house.now())
     assert (await front.ledger.deals(lead_id=lead_id)).items == ()
     answered = await front.call("scout", "crm_find_leads", {"lead_id": lead_id})
@@ -81,7 +62,7 @@ async def test_a_lead_goes_to_one_active_agent_of_its_project_and_its_deal_with_
     """Whoever had it before may neither draft for it, nor move it, nor sell to it any more."""
     await _house(front)
     ledger, now = front.ledger, front.house.now()
-    lead_id, review_id = await _lead(front)
+    lead_id, review_id = await front.stranger()
     await ledger.answer_review(review_id, OWNER, ReviewState.APPROVED, at=now)
     for who in ("anton", "vera", "gone"):
         with pytest.raises(PolicyDenied):
@@ -138,4 +119,4 @@ async def test_a_draft_is_sent_once_by_somebody_who_may_and_only_when_approved(f
 async def test_a_lead_of_no_project_is_refused(front: Front) -> None:
     """What belongs nowhere would be seen by nobody, or by everybody."""
     with pytest.raises(RecordMissing):
-        await _lead(front, "cellar")
+        await front.stranger("cellar")

@@ -110,14 +110,7 @@ class Story:
         await self._look_at_everything()
 
     async def _buy(self, vendor: str) -> Any:
-        result = await self.desk.call(
-            "request_card_purchase",
-            vendor=vendor,
-            url=f"https://{vendor}/checkout",
-            category="software",
-            purpose="a licence",
-            amount="5.00 USD",
-        )
+        result = await self.desk.card("5.00 USD", vendor)
         self._said(result)
         return result
 

@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import update
 
 from ledger.authorizations import Question
+from ledger.engines.tx import Tx
 from ledger.records import CallState
+from ledger.records_revenue import Purchase
 from ledger.schema_revenue import purchases
 from plugins.payments.simulator.delivery import AppDeliver
 from plugins.payments.simulator.webhooks import sign
@@ -26,21 +28,14 @@ async def desk(tmp_path: Path) -> AsyncIterator[StripeDesk]:
         yield made
 
 
-async def armed(desk: StripeDesk, amount: str = "10.00 USD", vendor: str = "a.example") -> Any:  # noqa: ANN401  a Purchase
+async def armed(desk: StripeDesk, amount: str = "10.00 USD", vendor: str = "a.example") -> Purchase:
     """Arm a card."""
-    done = await desk.call(
-        "request_card_purchase",
-        vendor=vendor,
-        url=f"https://{vendor}/checkout",
-        category="software",
-        purpose="a licence",
-        amount=amount,
-    )
+    done = await desk.card(amount, vendor)
     await desk.until(done, CallState.SUCCEEDED, within_s=30)  # On a crowded machine it is still in progress.
     return await desk.ledger.purchase(done.envelope.call_id or "")
 
 
-def request(desk: StripeDesk, card: str, *, event: str, authorization: str = "iauth_1", **more: Any) -> bytes:  # noqa: ANN401  JSON
+def request(desk: StripeDesk, card: str, *, event: str, authorization: str = "iauth_1", **more: Any) -> bytes:  # noqa: ANN401 -- any field of what is pending, as JSON
     """Return a signed question's body."""
     asked = {"amount": 1000, "currency": "usd", **more}
     thing = {
@@ -132,7 +127,7 @@ async def test_a_live_card_needs_live_spend_of_every_process(desk: StripeDesk) -
         )
         return (await desk.ledger.decide_authorization(question, desk.house.now())).code
 
-    def goes_live(tx: Any) -> None:  # noqa: ANN401  a transaction
+    def goes_live(tx: Tx) -> None:
         tx.connection.execute(update(purchases).values(mode="live"))
 
     assert await asked("evt_1", mode=Mode.LIVE, live_spend=True) == "wrong_mode"

@@ -16,6 +16,7 @@ from litestar import Litestar
 from msgspec import structs
 from sqlalchemy import update
 
+from ledger.engines.tx import Tx
 from ledger.schema_revenue import purchases
 from plugins.hookspecs import PluginContext, Secret
 from plugins.payments.keys import EARN_KEY, SPEND_KEY, mode_of, read_keys
@@ -155,7 +156,7 @@ def _deps(desk: StripeDesk, key: Mode, tag: Mode, *, live_spend: bool) -> Stripe
 
 
 async def _goes(desk: StripeDesk, mode: Mode) -> None:
-    def work(tx: Any) -> None:  # noqa: ANN401  a transaction
+    def work(tx: Tx) -> None:
         tx.connection.execute(update(purchases).values(mode=mode.value))
 
     await desk.ledger._core.plain("test", work)  # noqa: SLF001  no test has a live key

@@ -10,6 +10,7 @@ import pytest
 from msgspec import structs
 from sqlalchemy import Table, update
 
+from ledger.engines.tx import Tx
 from ledger.records_revenue import Shown
 from ledger.schema_revenue import checkouts, payment_links
 from plugins.payments.simulator.faults import Fault
@@ -103,7 +104,7 @@ async def _undo(rig: Rig) -> None:
     """Take the one sale back to before its payment, as only a test may."""
     tables = ("revenue_events", "orders", "order_intakes", "earnings")
 
-    def work(tx: Any) -> None:  # noqa: ANN401  a transaction
+    def work(tx: Tx) -> None:
         connection = tx.connection
         triggers = connection.exec_driver_sql(
             "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
@@ -169,7 +170,7 @@ async def test_a_link_that_nobody_has_recorded_yet_keeps_its_payment_waiting(rig
 
 
 async def _set(rig: Rig, table: Table, **values: str | None) -> None:
-    def work(tx: Any) -> None:  # noqa: ANN401  a transaction
+    def work(tx: Tx) -> None:
         tx.connection.execute(update(table).values(values))
 
     await rig.ledger._core.plain("set", work)  # noqa: SLF001  as the settlement of its call does

@@ -119,6 +119,12 @@ class StripeDesk:
             if not await self.worker.work_due():
                 return
 
+    async def card(self, amount: str = "10.00 USD", vendor: str = "a.example", **given: Any) -> CallResult:
+        """Ask for a purchase by card."""
+        url = f"https://{vendor}/checkout"
+        wanted = {"vendor": vendor, "url": url, "category": "software", "purpose": "a licence", **given}
+        return await self.call("request_card_purchase", amount=amount, **wanted)
+
     async def sold(self) -> Any:
         """Sell the snapshot, let it be paid, and give the order."""
         result = await self.call("stripe_create_checkout", deal_id=self.deal_id, offer="snapshot")

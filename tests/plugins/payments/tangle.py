@@ -169,13 +169,15 @@ class Tangle:
                 self._begin(DEATHS)
             self._hold_cards()
         self.desk.sim.faults.clear()
+        self._holder("active")
         await self._calm()
         await self._hold()
 
     async def _act(self) -> None:
         token = PROCESS.set(self.process)
         acts = (self._run, self._run, self._run, self._again, self._deliver, self._pass, self._shop)
-        more = (self._shop,) * 9 if self.twin == TWINS[2] else ()  # Only merchants see that twin.
+        # Only merchants see that twin, at cards that were armed.
+        more = (self._shop,) * 9 if self.twin == TWINS[2] else (self._suspend,)
         try:
             await self.dice.choice((*acts, *more))()
         except Died:
@@ -280,6 +282,15 @@ class Tangle:
     async def _helper(self, path: str, form: dict[str, str]) -> None:
         head = {"authorization": f"Bearer {self.desk.sim.spend_key}"}
         await self.desk.web.post(f"/v1/test_helpers/issuing/authorizations/{path}", data=form, headers=head)
+
+    async def _suspend(self) -> None:
+        """Let Stripe suspend the cardholder, or allow it again: meanwhile cards are only made."""
+        self._holder("active" if self._holder() == "inactive" else "inactive")
+
+    def _holder(self, status: str = "") -> str:
+        holder = self.desk.sim.world.all("issuing.cardholder")[-1]
+        holder["status"] = status or holder["status"]
+        return str(holder["status"])
 
     # --- the end -----------------------------------------------------------------------------------------
 

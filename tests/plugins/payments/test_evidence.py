@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec import structs
 from sqlalchemy import update
 
+from ledger.engines.tx import Tx
 from ledger.records import CallState
 from ledger.schema_revenue import purchases
 from ledger.times import to_us
@@ -16,6 +16,7 @@ from plugins.payments.simulator.faults import Fault
 from policy.language import Posture
 from tests.plugins.payments.desk import StripeDesk, data, desk_on
 from tool_server.bootstrap import Wiring
+from tool_server.envelope import CallResult
 from webhooks.worker import WebhookWorker
 
 LATE_S = 3_600.0  # When an unknown call would be looked into by itself.
@@ -29,19 +30,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[StripeDesk]:
         yield made
 
 
-async def buy(desk: StripeDesk, vendor: str = "a.example", amount: str = "10.00 USD") -> Any:  # noqa: ANN401  a CallResult
-    """Ask for a card."""
-    return await desk.call(
-        "request_card_purchase",
-        vendor=vendor,
-        url=f"https://{vendor}/checkout",
-        category="software",
-        purpose="a licence",
-        amount=amount,
-    )
-
-
-async def pay(desk: StripeDesk, invoice: str, amount: str = "20.00 USD") -> Any:  # noqa: ANN401  a CallResult
+async def pay(desk: StripeDesk, invoice: str, amount: str = "20.00 USD") -> CallResult:
     """Ask to pay an invoice."""
     return await desk.call("pay_vendor", recipient="acme", invoice=invoice, purpose="hosting", amount=amount)
 
@@ -61,11 +50,11 @@ LOST = {
 }
 
 
-async def lost(desk: StripeDesk, what: str) -> Any:  # noqa: ANN401  a CallResult
+async def lost(desk: StripeDesk, what: str) -> CallResult:
     """Do something whose answer is lost after it was done."""
     desk.sim.faults.add(Fault("lost_after_commit", match=LOST[what]))
     if what == "card":
-        made = await buy(desk)
+        made = await desk.card()
     elif what == "payment":
         made = await pay(desk, "R1")
     else:
@@ -107,7 +96,7 @@ async def test_a_payment_posted_while_nobody_listened_is_found_in_the_list_of_ev
 ) -> None:
     """v2's events have a list of their own; the reconciler reads both (M22)."""
     made = await pay(desk, "R1")
-    purchase = await desk.ledger.purchase(made.envelope.call_id)
+    purchase = await desk.ledger.purchase(made.envelope.call_id or "")
     desk.sim.hooks.targets.clear()  # The house is down.
     await desk.web.post(f"/_sim/outbound_payments/{purchase.instrument_ref}", json={"status": "posted"})
     found = await desk.worker.reconcile()
@@ -150,7 +139,7 @@ async def test_a_card_that_somebody_made_by_hand_is_none_of_ours(desk: StripeDes
 async def test_a_card_that_a_failed_call_left_cancelled_waits_for_nothing(desk: StripeDesk) -> None:
     """M20: it was cancelled because its activation was refused; no purchase will ever match it."""
     desk.sim.faults.add(Fault("stored_500", match="POST /v1/issuing/cards/*", count=1))
-    made = await buy(desk)
+    made = await desk.card()
     await desk.until(made, CallState.UNKNOWN)
     await desk.work()  # The event brings the reconcile forward, which cancels the card.
     await desk.until(made, CallState.FAILED)
@@ -163,11 +152,11 @@ async def test_an_active_card_of_a_call_that_ended_unrun_is_evidence_against_its
     desk: StripeDesk,
 ) -> None:
     """M9: no state changes; a discrepancy, an adjustment, the provider closed. Told twice, booked once."""
-    done = await buy(desk)
-    call_id = done.envelope.call_id
+    done = await desk.card()
+    call_id = done.envelope.call_id or ""
     card = desk.sim.world.all("issuing.card")[0]
 
-    def never_ran(tx: Any) -> None:  # noqa: ANN401  a transaction
+    def never_ran(tx: Tx) -> None:
         run = tx.connection.exec_driver_sql
         for (name,) in run("SELECT name FROM sqlite_master WHERE type = 'trigger'").all():
             run(f"DROP TRIGGER {name}")
@@ -197,10 +186,10 @@ async def test_what_no_card_of_ours_can_have_paid_is_earned(
 ) -> None:
     """M15: four digits meet by chance once in ten thousand; amount and instant tell most of those apart."""
     policy_allows = amount.endswith("USD")
-    made = await buy(desk, amount=amount if policy_allows else "10.00 USD")
+    made = await desk.card(amount if policy_allows else "10.00 USD")
     assert made.envelope.status == "succeeded", made.text
 
-    def is_the_buyers(tx: Any) -> None:  # noqa: ANN401  a transaction
+    def is_the_buyers(tx: Tx) -> None:
         at_us = to_us(desk.house.now()) + armed_later_s * 1_000_000
         values = {"last4": "4242", "armed_at_us": at_us, "currency": amount[-3:]}
         tx.connection.execute(update(purchases).values(values))
@@ -216,6 +205,6 @@ async def test_what_stripe_cannot_express_is_the_callers_mistake_and_never_sent(
         refused = await pay(desk, "R1", amount)
         assert refused.envelope.status == "invalid", refused.text
     for amount in ("1.50 MGA", "1.234 KWD", "0.00 USD"):
-        refused = await buy(desk, amount=amount)
+        refused = await desk.card(amount)
         assert refused.envelope.status == "invalid", refused.text
     assert desk.sim.effects() == []

@@ -5,7 +5,6 @@ import json
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import respx
@@ -16,34 +15,25 @@ from ledger.records import CallState
 from plugins.payments.simulator.simulator import Simulator
 from policy.errors import ConfigurationError
 from policy.language import Posture
-from tests.plugins.payments.desk import BASE, POLICY, Stage, StripeDesk, desk_on
+from tests.plugins.payments.desk import BASE, POLICY, Stage, desk_on
 from tool_server.bootstrap import Wiring, judge_of
 from tool_server.cli.main import main
 from tool_server.ids import id_maker
 from tool_server.policy_file import known_tools
-
-CARD = {"category": "hosting", "purpose": "a server"}
-
-
-async def card(desk: StripeDesk, vendor: str, amount: str) -> Any:  # noqa: ANN401 -- a result
-    """Ask for a purchase by card."""
-    return await desk.call(
-        "request_card_purchase", vendor=vendor, url=f"https://{vendor}/", amount=amount, **CARD
-    )
 
 
 async def lived(folder: Path, sim: Simulator) -> None:
     """Spend, back up, spend more in four ways, and put the backup in the ledger's place."""
     key = keys.generate(folder / "keys")
     async with desk_on(folder, stage=Stage(sim=sim)) as desk:
-        assert (await card(desk, "before.example", "5.00 USD")).envelope.status == "succeeded"
-        waits = await card(desk, "waits.example", "60.00 USD")
+        assert (await desk.card("5.00 USD", "before.example")).envelope.status == "succeeded"
+        waits = await desk.card("60.00 USD", "waits.example")
         assert waits.envelope.status == "pending_approval"
         backed_up(folder)
         await desk.approve(waits)
         await desk.until(waits, CallState.SUCCEEDED)
         for made in (
-            await card(desk, "after.example", "7.00 USD"),
+            await desk.card("7.00 USD", "after.example"),
             await desk.call(
                 "pay_vendor", recipient="acme", invoice="1", purpose="hosting", amount="9.00 USD"
             ),

@@ -75,14 +75,7 @@ async def test_a_payment_link_is_made_and_closed(desk: StripeDesk) -> None:
 
 async def test_a_card_is_armed_for_one_payment_of_the_amount_and_cancelled(desk: StripeDesk) -> None:
     """M19, M20: limit, count and category as approved; the number is in nothing that we keep."""
-    made = await desk.call(
-        "request_card_purchase",
-        vendor="example.com",
-        url="https://example.com/checkout",
-        category="software",
-        purpose="a licence",
-        amount="5.00 USD",
-    )
+    made = await desk.card("5.00 USD", "example.com")
     if not simulated(desk) and made.envelope.status == "not_executed":
         pytest.skip(f"this sandbox issues no cards: {made.text}")
     assert made.envelope.status == "succeeded", made.text

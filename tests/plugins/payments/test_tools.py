@@ -12,12 +12,14 @@ from sqlalchemy import select, update
 
 from ledger.audit.stored import StoredSource
 from ledger.audit.verify import Verified, verify_account
+from ledger.engines.tx import Tx
 from ledger.records import CallState
 from ledger.schema import earnings
 from ledger.schema_revenue import purchases
 from plugins.payments.simulator.faults import Fault
 from policy.language import Posture
 from tests.plugins.payments.desk import ACCOUNT, StripeDesk, data, desk_on
+from tool_server.envelope import CallResult
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -268,10 +270,10 @@ async def test_a_payment_with_a_card_of_ours_earns_nothing(desk: StripeDesk) -> 
     """M15: an agent that bought from its own shop would raise its own caps."""
     await _purchase(desk, "10.00 USD")
 
-    def is_the_buyers(tx: Any) -> None:  # noqa: ANN401  a transaction
+    def is_the_buyers(tx: Tx) -> None:
         tx.connection.execute(update(purchases).values(last4="4242"))
 
-    def earned(tx: Any) -> list[int]:  # noqa: ANN401  a transaction
+    def earned(tx: Tx) -> list[int]:
         return sorted(tx.connection.scalars(select(earnings.c.amount_minor)))
 
     await desk.ledger._core.plain("test", is_the_buyers)  # noqa: SLF001  the simulator's numbers never meet
@@ -297,7 +299,7 @@ async def test_the_ledger_verifies_after_everything_that_money_can_do(tmp_path: 
         await _capture(desk, effects(desk, "authorization")[0]["id"], 400)
         await desk.work()
 
-        def verified(tx: Any) -> Verified:  # noqa: ANN401  a transaction
+        def verified(tx: Tx) -> Verified:
             return verify_account(StoredSource(tx.connection), ACCOUNT, keys=None)
 
         found = await desk.ledger._core.read(verified)  # noqa: SLF001  as `bursar ledger verify` reads it
@@ -308,15 +310,8 @@ async def test_the_ledger_verifies_after_everything_that_money_can_do(tmp_path: 
 # --- parts -----------------------------------------------------------------------------------------------
 
 
-async def _purchase(desk: StripeDesk, amount: str, vendor: str = "porkbun.com") -> Any:  # noqa: ANN401  a CallResult
-    done = await desk.call(
-        "request_card_purchase",
-        vendor=vendor,
-        url=f"https://{vendor}/checkout",
-        category="software",
-        purpose="a domain",
-        amount=amount,
-    )
+async def _purchase(desk: StripeDesk, amount: str, vendor: str = "porkbun.com") -> CallResult:
+    done = await desk.card(amount, vendor)
     assert done.envelope.status == "succeeded", done.text
     return done
 

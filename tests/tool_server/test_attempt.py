@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -13,18 +13,15 @@ from msgspec import structs
 
 from ledger.commands import Claim, Claimed, NotClaimed, Settled, Settlement
 from ledger.records import CallState, Outcome, Proof, ProofBy, ProofLevel, ProviderIdentity
-from plugins.conformance.checks import made_up_context
 from plugins.conformance.samples import a_call
-from plugins.registry import LoadedTool, load
+from plugins.registry import LoadedTool
 from plugins.tool import ExecuteContext, Lookup, OutcomeReport, Replay
 from policy.errors import Declined
-from policy.language import PluginEntry
 from policy.model import Mode
-from tool_server.attempt import LARGEST_RESULT, AttemptParts, attempt
+from tests.tool_server.benches import NOW, parts_over, shop_tools
+from tool_server.attempt import LARGEST_RESULT, attempt
 from tool_server.providers import Providers
 
-NOW = datetime(2026, 11, 22, tzinfo=UTC)
-SETTINGS = {"address": "http://127.0.0.1:9", "mode": "simulated"}
 ARGS = b'{"amount":"1.00 USD","item":"a","vendor":"b.example"}'
 DONE = OutcomeReport(outcome=Outcome.SUCCEEDED)
 
@@ -35,10 +32,7 @@ class Bench:
     """One tool, one call, and a ledger that notes what it is told."""
 
     def __init__(self) -> None:
-        registry = load(
-            [PluginEntry("shop", "tests.provider.shop", SETTINGS)],
-            lambda entry, names: made_up_context(entry, names, NOW),
-        )
+        registry = shop_tools()
         self.loaded: LoadedTool = registry.tools["shop_buy"]
         self.providers = Providers(registry.providers, monotonic=self.now_s, now=lambda: NOW)
         self.clock = 100.0
@@ -66,18 +60,8 @@ class Bench:
 
     async def run(self, execute: Execute, *, purpose: str = "execute", **changes: Any) -> Settlement:  # noqa: ANN401 -- fields of a tool
         """Make one attempt with this tool, and return what was settled."""
-        books: Any = self
-        parts = AttemptParts(
-            books=books,
-            providers=self.providers,
-            holder="proc_1",
-            live_spend=False,
-            public_url="",
-            now=lambda: NOW,
-            monotonic=self.now_s,
-            new_id=lambda prefix: f"{prefix}_1",
-        )
         tool = structs.replace(self.loaded.tool, execute=execute, **changes)
+        parts = parts_over(self, self.providers, self.now_s)
         await attempt(parts, self.call, structs.replace(self.loaded, tool=tool), purpose=purpose)
         assert len(self.settled) == 1
         return self.settled[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,20 +13,14 @@ from msgspec import structs
 
 from ledger.commands import Admission, Admitted, Claim, Claimed, NotClaimed, Settled, Settlement
 from ledger.records import CallRecord, CallState
-from plugins.conformance.checks import made_up_context
 from plugins.conformance.samples import a_call
-from plugins.registry import Registry, load
 from policy.errors import Busy, Unavailable
-from policy.language import PluginEntry
 from policy.model import Call, Effect, Kind, Mode
-from tool_server.attempt import AttemptParts
+from tests.tool_server.benches import NOW, parts_over, shop_tools
 from tool_server.dispatcher import MOST_AT_ONCE, Begun, Dispatcher
 from tool_server.providers import Providers
 from tool_server.reconcile import Reconciler
 from tool_server.waiting import Waiting, settled
-
-NOW = datetime(2026, 11, 22, tzinfo=UTC)
-SETTINGS = {"address": "http://127.0.0.1:9", "mode": "simulated"}
 
 
 class Books:
@@ -91,10 +85,7 @@ class Bench:
     """A dispatcher over such books, with a clock of its own."""
 
     def __init__(self, *, knows: bool = False) -> None:
-        self.registry: Registry = load(
-            [PluginEntry("shop", "tests.provider.shop", SETTINGS)],
-            lambda entry, names: made_up_context(entry, names, NOW),
-        )
+        self.registry = shop_tools()
         loaded = self.registry.tools["shop_note"]
         self.call = structs.replace(a_call(loaded, None, NOW), state=CallState.QUEUED, args=b'{"text":"x"}')
         self.books = Books(self.call)
@@ -103,16 +94,7 @@ class Bench:
         checked = {"shop": self.registry.providers["shop"]} if knows else {}
         providers = self.providers = Providers(checked, monotonic=self.now_s, now=lambda: NOW)
         books: Any = self.books
-        parts = AttemptParts(
-            books=books,
-            providers=providers,
-            holder="proc_1",
-            live_spend=False,
-            public_url="",
-            now=lambda: NOW,
-            monotonic=self.now_s,
-            new_id=lambda prefix: f"{prefix}_1",
-        )
+        parts = parts_over(books, providers, self.now_s)
         self.waiting = Waiting(self.books.find_call)
         self.dispatcher = Dispatcher(
             books,

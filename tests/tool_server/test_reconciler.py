@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,17 +12,13 @@ from msgspec import structs
 
 from ledger.commands import Claim, Claimed, NotClaimed, Settled, Settlement
 from ledger.records import CallRecord, CallState, Outcome
-from plugins.conformance.checks import made_up_context
 from plugins.conformance.samples import a_call
-from plugins.registry import load
 from plugins.tool import ExecuteContext, Lookup, Manual, OutcomeReport, Replay
-from policy.language import PluginEntry
 from policy.model import Kind
-from tool_server.attempt import AttemptParts
+from tests.tool_server.benches import NOW, parts_over, shop_tools
 from tool_server.providers import Providers
 from tool_server.reconcile import MOST_SEEN, SEEN_FOR_S, Reconciler
 
-NOW = datetime(2026, 11, 22, tzinfo=UTC)
 FIRST_LOOK_S = 1.0
 TIMEOUT_S = 1.0
 ABSENT = NotClaimed(state=CallState.UNKNOWN, code="not_ready", message="")
@@ -32,11 +28,7 @@ class Bench:
     """A reconciler of one tool with a clock to turn, over a ledger that answers as told."""
 
     def __init__(self, *, claims: Callable[[Claim], Claimed | NotClaimed] = lambda _claim: ABSENT) -> None:
-        settings = {"address": "http://127.0.0.1:9", "mode": "simulated"}
-        self.registry = load(
-            [PluginEntry("shop", "tests.provider.shop", settings)],
-            lambda entry, names: made_up_context(entry, names, NOW),
-        )
+        self.registry = shop_tools()
         self.clock_s = 100.0
         self.purposes: list[str] = []
         self._claims = claims
@@ -64,19 +56,14 @@ class Bench:
         if reconcile is not None:
             tool = structs.replace(tools["shop_buy"].tool, reconcile=reconcile, timeout_s=TIMEOUT_S)
             tools["shop_buy"] = structs.replace(tools["shop_buy"], tool=tool)
-        books: Any = self
-        parts = AttemptParts(
-            books=books,
-            providers=Providers({}, monotonic=lambda: self.clock_s, now=lambda: NOW),
-            holder="proc_1",
-            live_spend=False,
-            public_url="",
-            now=lambda: NOW,
-            monotonic=lambda: self.clock_s,
-            new_id=lambda prefix: f"{prefix}_1",
-        )
+        providers = Providers({}, monotonic=self.now_s, now=lambda: NOW)
+        parts = parts_over(self, providers, self.now_s)
         registry = structs.replace(self.registry, tools=tools)
         return Reconciler(parts, registry, rand=random.Random(7), first_look_s=FIRST_LOOK_S)
+
+    def now_s(self) -> float:
+        """Tell this bench's time."""
+        return self.clock_s
 
     def due(self) -> bool:
         """Say whether it is the call's turn."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from ledger.audit.call_kinds import PurchaseMoved, PurchaseOpened
 from ledger.changes import ChangeContext
 from ledger.engines.tx import Tx
@@ -16,8 +14,6 @@ from ledger.world import World
 from policy.errors import RecordMissing
 from policy.language import Mode
 from policy.money import Money
-
-_SAID: Final = ("state", "captured_minor", "authorized_minor")
 
 
 def record(tx: Tx, change: RecordPurchase, context: ChangeContext) -> None:

@@ -27,8 +27,6 @@ NESTING: Final = 3
 POSITIONAL: Final = 5
 TOOL_TIMEOUT_S: Final = 420  # mypy without its cache, on two busy cores, takes one to two minutes.
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-
 
 class Source(NamedTuple):
     """One Python file: its path from the root, its text and its tree."""

@@ -33,8 +33,15 @@ from policy.money import Money
 
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)  # A Friday morning.
 DAY, MONTH, RUN = Window(WindowKind.DAY), Window(WindowKind.MONTH), Window(WindowKind.RUN)
+CALL, HOUR = Window(WindowKind.CALL), Window(WindowKind.ROLLING, 3_600)
+ALLOW, ASK, DENY = Answer.ALLOW, Answer.REQUIRE_APPROVAL, Answer.DENY
 SPENDING = (Kind.SPEND, Kind.PROVISION)
 ALL = Match()
+
+
+def at(text: str) -> datetime:
+    """Read an instant in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def usd(text: str) -> Money:

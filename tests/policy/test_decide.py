@@ -8,7 +8,6 @@ import pytest
 
 from policy.decide import needs
 from policy.model import (
-    Answer,
     ArgTest,
     Call,
     CountAbove,
@@ -25,7 +24,10 @@ from policy.model import (
 )
 from policy.money import Money
 from tests.policy.build import (
+    ALLOW,
+    ASK,
     DAY,
+    DENY,
     MONTH,
     RUN,
     SPENDING,
@@ -41,7 +43,6 @@ from tests.policy.build import (
     usd,
 )
 
-ALLOW, ASK, DENY = Answer.ALLOW, Answer.REQUIRE_APPROVAL, Answer.DENY
 ROLLING_DAY = Window(WindowKind.ROLLING, 86_400)
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 
 from policy.decide import decide, needs
 from policy.model import (
-    Answer,
     EarnedNeed,
     Kind,
     Limit,
@@ -25,10 +22,15 @@ from policy.model import (
 )
 from policy.money import Money
 from tests.policy.build import (
+    ALLOW,
+    CALL,
     DAY,
+    DENY,
+    HOUR,
     MONTH,
     RUN,
     allow,
+    at,
     cap,
     facts,
     ids,
@@ -38,16 +40,6 @@ from tests.policy.build import (
     purchase,
     usd,
 )
-
-ALLOW, ASK, DENY = Answer.ALLOW, Answer.REQUIRE_APPROVAL, Answer.DENY
-CALL = Window(WindowKind.CALL)
-HOUR = Window(WindowKind.ROLLING, 3_600)
-
-
-def at(text: str) -> datetime:
-    """Read an instant in UTC."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
-
 
 # --- caps ------------------------------------------------------------------------------------------------
 

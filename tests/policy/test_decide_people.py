@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 
 from policy.decide import decide, needs
 from policy.model import (
-    Answer,
     Kind,
     Limits,
     Match,
@@ -16,11 +13,12 @@ from policy.model import (
     Scope,
     Twin,
     Usage,
-    Window,
-    WindowKind,
 )
 from policy.trace import trace
 from tests.policy.build import (
+    ALLOW,
+    ASK,
+    DENY,
     allow,
     ask,
     cap,
@@ -32,16 +30,6 @@ from tests.policy.build import (
     policy,
     purchase,
 )
-
-ALLOW, ASK, DENY = Answer.ALLOW, Answer.REQUIRE_APPROVAL, Answer.DENY
-CALL = Window(WindowKind.CALL)
-HOUR = Window(WindowKind.ROLLING, 3_600)
-
-
-def at(text: str) -> datetime:
-    """Read an instant in UTC."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
-
 
 # --- human-only, withdrawals, core tools -----------------------------------------------------------------
 

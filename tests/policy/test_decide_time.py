@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from policy.language import Hours
 from policy.model import (
-    Answer,
     CountAbove,
     Match,
     Scope,
     SumAbove,
-    Window,
-    WindowKind,
 )
 from tests.policy.build import (
     DAY,
+    HOUR,
     NOW,
     RUN,
     SPENDING,
     allow,
     ask,
+    at,
     deny,
     judge,
     policy,
     purchase,
     usd,
 )
-
-ALLOW, ASK, DENY = Answer.ALLOW, Answer.REQUIRE_APPROVAL, Answer.DENY
-CALL = Window(WindowKind.CALL)
-HOUR = Window(WindowKind.ROLLING, 3_600)
-
-
-def at(text: str) -> datetime:
-    """Read an instant in UTC."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
-
 
 # --- when time is the reason -----------------------------------------------------------------------------
 

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from policy import windows
 from policy.language import Hours, Window, WindowKind
+from tests.policy.build import DAY, HOUR, MONTH, at
 
-DAY, MONTH = Window(WindowKind.DAY), Window(WindowKind.MONTH)
-HOUR = Window(WindowKind.ROLLING, 3_600)
 ZONES = (
     "UTC",
     "Europe/Berlin",
@@ -25,11 +24,6 @@ ZONES = (
     "America/Havana",
 )
 INSTANTS = st.datetimes(datetime(1990, 1, 1), datetime(2037, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001 - bounds
-
-
-def at(text: str) -> datetime:
-    """Read an instant in UTC."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 @given(

@@ -5,12 +5,9 @@ from typing import Any
 
 import pytest
 
-from ledger.audit.checkpoint import origin_of
 from ledger.audit.source import StoredHead, StoredNode, StoredPayload
 from ledger.audit.verify import verify_account
-from tests.ledger.audit.logs import INSTANCE, Log, MemorySource, Scribe, found, history, verified
-
-ORIGIN = origin_of(INSTANCE, "acc_1")
+from tests.ledger.audit.logs import Log, MemorySource, Scribe, found, history, verified
 
 
 def test_an_honest_log_verifies_and_says_what_it_covers() -> None:

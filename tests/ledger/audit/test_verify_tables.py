@@ -5,12 +5,9 @@ from typing import Any
 import pytest
 
 from ledger.audit import call_kinds as calls
-from ledger.audit.checkpoint import origin_of
 from ledger.audit.fact import Move
 from ledger.audit.house_kinds import ProcessStopped
-from tests.ledger.audit.logs import INSTANCE, Scribe, found, history, verified
-
-ORIGIN = origin_of(INSTANCE, "acc_1")
+from tests.ledger.audit.logs import Scribe, found, history, verified
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 from msgspec import Struct
 
+from plugins.schema import input_schema
 from policy.errors import InputTooLarge, InvalidArguments
 from policy.money import dec_hook
 
@@ -64,7 +65,7 @@ def into(arguments: Mapping[str, Any], wanted: type[S], *, also: Iterable[str] =
         return msgspec.convert(given, wanted, strict=True, dec_hook=dec_hook)
     except msgspec.ValidationError as error:
         message, field = _told(str(error))
-        raise InvalidArguments(message, field=field) from None
+        raise InvalidArguments(_plainer(message, wanted, field), field=field) from None
 
 
 def _told(message: str) -> tuple[str, str | None]:
@@ -74,6 +75,14 @@ def _told(message: str) -> tuple[str, str | None]:
     if not field and "missing required field" in said:
         field = said.split("`")[1]
     return said[0].lower() + said[1:], field or None
+
+
+def _plainer(message: str, wanted: type[Struct], field: str | None) -> str:
+    """Say in the field's own words what a pattern asks for: few callers read patterns."""
+    if "matching regex" not in message:
+        return message
+    about = input_schema(wanted)["properties"].get(field, {}).get("description")
+    return f"this is not of the form it needs: {about[0].lower()}{about[1:]}" if about else message
 
 
 def _unknown(name: str, allowed: list[str]) -> str:

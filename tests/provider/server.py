@@ -108,7 +108,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Take orders, and orders how to take them."""
         size = min(int(self.headers.get("Content-Length", "0")), LONGEST_BODY)
-        body = json.loads(self.rfile.read(size) or b"{}")
+        sent = self.rfile.read(size)
+        if len(sent) < size:
+            self._hang_up()  # Its sender left in the middle: half an order is none.
+            return
+        body = json.loads(sent or b"{}")
         if self.path == "/control":
             self._control(body)
         elif self.path == "/orders":

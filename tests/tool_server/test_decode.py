@@ -132,6 +132,24 @@ def test_a_tool_without_arguments_says_that_it_takes_none() -> None:
         into({"x": 1}, Nothing)
 
 
+class Domain(Struct):
+    """Two texts of a form, of which one says in words what it is."""
+
+    vendor: Annotated[str, Meta(pattern="^[a-z.]+$", description="The vendor's domain, as a.example.")] = "x"
+    code: Annotated[str, Meta(pattern="^[a-z]+$")] = "x"
+
+
+def test_what_is_not_of_a_form_is_told_in_the_fields_own_words() -> None:
+    """A model that reads a pattern guesses; one that reads "domain" knows."""
+    with pytest.raises(
+        InvalidArguments, match=r"form it needs: the vendor's domain, as a\.example\."
+    ) as refused:
+        into({"vendor": "Acme Ltd"}, Domain)
+    assert refused.value.field == "vendor"
+    with pytest.raises(InvalidArguments, match="matching regex"):
+        into({"code": "7"}, Domain)
+
+
 @pytest.mark.parametrize("bracket", [b"[", b'{"a":'])
 def test_deep_input_is_refused_before_a_reader_falls_over_it(bracket: bytes) -> None:
     """A few kilobytes of brackets end many JSON readers with a stack overflow."""

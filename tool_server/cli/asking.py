@@ -95,8 +95,8 @@ def _only(operators: Sequence[Mapping[str, Any]], role: Role) -> str | None:
     ]
     if not able:
         raise CommandError(
-            f"no active operator who is {role.value} or more has a password yet; sign in with the link from "
-            "`bursar init` or `bursar operator add` and set one"
+            f"nobody who could sign for this (role {role.value}) has a password yet; sign in at the console "
+            "with the link from `bursar init` or `bursar operator add` and set one"
         )
     return str(able[0]) if len(able) == 1 else None
 

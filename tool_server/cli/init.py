@@ -56,9 +56,11 @@ def run(args: argparse.Namespace) -> int:
         print_json(made)
         return EXIT_DONE
     until = str(made["expires_at"])[:16]
-    print(f"The house stands: ledger {settings.db}, keys {settings.keys}, policy {settings.policies}.")
+    print(f"The house stands: ledger {settings.db}, keys in {settings.keys}/, policy {settings.policies}.")
     print(f"Serve it with `bursar serve`; {args.owner} (owner) signs in once, until {until} UTC, at:\n")
-    print(f"  {made['link']}\n\nThen: bursar agent add NAME --project {args.project} --kit sell")
+    print(f"  {made['link']}\n\nand sets a password.")
+    print(f"Then: bursar agent add NAME --project {args.project} --kit KIT")
+    print("`bursar doctor` says what is missing; `bursar simulate stripe` stands in for Stripe and its keys.")
     return EXIT_DONE
 
 

@@ -48,9 +48,10 @@ def _for_people(line: dict[str, Any], state: Path | None) -> str:
         if line[field]:
             tagged = ",".join(f"test:{secret}" for secret in line[field])
             rows.append(f"  STRIPE_{name}WEBHOOK_SECRETS={tagged}")
-    rows.extend(
-        f"  {name}: {line[name]}" for name in ("account", "cardholder", "financial_account", "recipient")
-    )
+    settings = [f"{name}: {line[name]}" for name in ("cardholder", "financial_account")]
+    settings.append(f'recipients: ["hosting = {line["recipient"]} = Hosting Ltd"]')
+    rows.append("and in policies.yaml, for cards and bank payments, in place of {name: payments}:")
+    rows.append(f"  {{name: payments, settings: {{{', '.join(settings)}}}}}")
     forgets = "everything it knows is then forgotten" if state is None else f"{state} keeps what it knows"
     rows.append(f"End it with Ctrl-C; {forgets}.")
     return "\n".join(rows)

@@ -6,7 +6,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from policy.decide import decide, needs
+from policy.errors import PolicyError
+from policy.load import load
 from policy.model import (
     Answer,
     Call,
@@ -30,6 +34,7 @@ from policy.model import (
     WindowKind,
 )
 from policy.money import Money
+from policy.tools import load_tools
 
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)  # A Friday morning.
 DAY, MONTH, RUN = Window(WindowKind.DAY), Window(WindowKind.MONTH), Window(WindowKind.RUN)
@@ -37,6 +42,8 @@ CALL, HOUR = Window(WindowKind.CALL), Window(WindowKind.ROLLING, 3_600)
 ALLOW, ASK, DENY = Answer.ALLOW, Answer.REQUIRE_APPROVAL, Answer.DENY
 SPENDING = (Kind.SPEND, Kind.PROVISION)
 ALL = Match()
+TOOLS = load_tools()
+HEAD = "version: 1\n"
 
 
 def at(text: str) -> datetime:
@@ -166,3 +173,15 @@ def judge(of: Policy, call: Call, **more: Any) -> Decision:  # noqa: ANN401 - an
 def ids(lines: Iterable[Any]) -> list[str]:
     """Name the rules, caps or desks."""
     return [line.id for line in lines]
+
+
+def loaded(text: str) -> Policy:
+    """Load a policy under a short name."""
+    return load(text, "p.yaml", TOOLS)
+
+
+def mistakes(text: str) -> list[str]:
+    """Return the first line of every mistake."""
+    with pytest.raises(PolicyError) as error:
+        loaded(text)
+    return [str(mistake).split("\n")[0] for mistake in error.value.mistakes]

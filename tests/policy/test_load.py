@@ -6,8 +6,6 @@ import hashlib
 import sys
 import time
 
-import pytest
-
 from policy.errors import ConfigurationError, PolicyError
 from policy.language import (
     Answer,
@@ -20,19 +18,15 @@ from policy.language import (
     Match,
     Mode,
     PayeeBasis,
-    Policy,
     Scope,
     SumAbove,
     Window,
     WindowKind,
 )
-from policy.load import load
 from policy.money import Money
-from policy.tools import load_tools
+from tests.policy.build import HEAD, loaded, mistakes
 
-TOOLS = load_tools()
 COVERAGE_SLOWS = 1 if sys.gettrace() is None else 10  # Measuring coverage is not what we measure.
-HEAD = "version: 1\n"
 DESK = "approvals:\n  - {id: desk, who: [role:owner]}\n"
 LOOK = "rules:\n  - {id: look, match: {kind: read}, effect: allow}\n"
 
@@ -89,18 +83,6 @@ rules:
     match: {kind: [spend, provision], hours: {days: [sat, sun]}}
     effect: deny
 """
-
-
-def loaded(text: str) -> Policy:
-    """Load a policy under a short name."""
-    return load(text, "p.yaml", TOOLS)
-
-
-def mistakes(text: str) -> list[str]:
-    """Return the first line of every mistake."""
-    with pytest.raises(PolicyError) as error:
-        loaded(text)
-    return [str(mistake).split("\n")[0] for mistake in error.value.mistakes]
 
 
 def only_match(match: str, *, effect: str = "deny") -> Match:

@@ -10,26 +10,12 @@ from policy import notation
 from policy.document import Form
 from policy.errors import PolicyError
 from policy.forms import Names
-from policy.language import Kind, Policy
+from policy.language import Kind
 from policy.load import load
 from policy.shape import read_form
-from policy.tools import ToolInfo, load_tools
+from policy.tools import ToolInfo
 from policy.yaml_marks import Problems, read_yaml
-
-TOOLS = load_tools()
-HEAD = "version: 1\n"
-
-
-def loaded(text: str) -> Policy:
-    """Load a policy under a short name."""
-    return load(text, "p.yaml", TOOLS)
-
-
-def mistakes(text: str) -> list[str]:
-    """Return the first line of every mistake."""
-    with pytest.raises(PolicyError) as error:
-        loaded(text)
-    return [str(mistake).split("\n")[0] for mistake in error.value.mistakes]
+from tests.policy.build import HEAD, TOOLS, loaded, mistakes
 
 
 def one(match: str, effect: str) -> str:

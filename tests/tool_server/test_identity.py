@@ -1,28 +1,16 @@
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import pytest
 
 from ledger.records import AgentRecord
+from tests.tool_server.doors import NOW, agent
 from tool_server.envelope import Principal
 from tool_server.identity import Closed, Refused, TokenKind, bearer, identify, kind_of, mint, token_sha256
 
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TOKEN = mint(TokenKind.AGENT, lambda size: bytes(range(size)))
-SCOUT = AgentRecord(
-    agent_id="agt_1",
-    name="scout",
-    account_id="acc_1",
-    project="shop",
-    kits=("sell", "buy"),
-    run_id=None,
-    expires_at=None,
-    owner="ada",
-    strict_errors=False,
-    active=True,
-    created_at=NOW,
-)
+SCOUT = agent("scout", agent_id="agt_1")
 
 
 class Agents:

@@ -175,11 +175,13 @@ class Tangle:
 
     async def _act(self) -> None:
         token = PROCESS.set(self.process)
-        acts = (self._run, self._run, self._run, self._again, self._deliver, self._pass, self._shop)
-        # Only merchants see that twin, at cards that were armed.
-        more = (self._shop,) * 9 if self.twin == TWINS[2] else (self._suspend,)
+        acts = [self._run, self._run, self._run, self._again, self._deliver, self._pass, self._shop]
+        if self.twin == TWINS[2]:
+            acts = [self._run, self._shop]  # Only merchants see it, at cards that were armed.
+        else:
+            acts.append(self._suspend)
         try:
-            await self.dice.choice((*acts, *more))()
+            await self.dice.choice(acts)()
         except Died:
             pass
         except BursarError:

@@ -26,14 +26,25 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import cedarpy
-from policy_rules import HEAD, LOOKUPS, PAYEES, PLAIN, as_cedar, as_yaml, permission, rules_of_100_tools
+from policy_rules import (
+    HEAD,
+    LOOKUPS,
+    PAYEES,
+    PLAIN,
+    as_cedar,
+    as_yaml,
+    permission,
+    rules_alike,
+    rules_of_100_tools,
+)
 
 from bench.figures import Result, exit_code, print_json, show
 from policy.decide import decide, needs
+from policy.lint import lint
 from policy.load import load
 from policy.model import Answer, Call, Effect, Facts, Kind, Mode, PayeeBasis, Policy, Posture, Usage
 from policy.money import Money
-from policy.tools import ToolInfo
+from policy.tools import ToolInfo, load_tools
 
 SEED = 7
 CALLS = 10_000
@@ -74,6 +85,7 @@ def main() -> int:
         decisions("decide, 1,000 rules, 100 tools", thousand, cases(thousand, tools), goal_us=75),
         *beside_cedar(read(HEAD + "".join(plain), KINDS)),
         loading(text, tools),
+        linting(),
         checking(),
     ]
     show(results)
@@ -231,6 +243,19 @@ def loading(text: str, kinds: dict[str, Kind]) -> Result:
     )
     figure, floor = figure_us / 1_000, floor_us / 1_000
     return Result("load 1,000 rules", figure, "ms", floor, figure / floor, "<= 250 ms", figure <= 250)
+
+
+def linting() -> Result:
+    """Time the lint of 1,000 rules about real tools, beside loading them: what `check` does on top."""
+    tools = load_tools()
+    text = HEAD + "".join(rules_alike(sorted(name for name in tools if tools[name].kind is Kind.SPEND)))
+    policy = load(text, "bench.yaml", tools)
+    once: list[tuple[Any, ...]] = [()]
+    figure_us, floor_us = timed(
+        (lambda: lint(policy, tools, text), once), (lambda: load(text, "bench.yaml", tools), once)
+    )
+    figure, floor = figure_us / 1_000, floor_us / 1_000
+    return Result("lint 1,000 rules", figure, "ms", floor, figure / floor, "<= 300 ms", figure <= 300)
 
 
 def checking() -> Result:

@@ -134,6 +134,15 @@ def rules_of_100_tools(tools: dict[str, Kind]) -> Iterator[str]:
             yield f"  - {{id: {tool.replace('_', '-')}-{n}, match: {{{match}}}, {effect}}}\n"
 
 
+def rules_alike(tools: list[str]) -> Iterator[str]:
+    """Write a thousand rules about a few tools that differ in payee, amount and effect."""
+    effects = ("effect: allow", ASK, "effect: deny")
+    for n in range(1_000):
+        bound = f'amount: {{{"above" if n % 3 else "up_to"}: "{5 + n % 11}.00 USD"}}'
+        match = f"tool: {tools[n % len(tools)]}, payee: [a-{n}.example, other-{n % 7}.example], {bound}"
+        yield f"  - {{id: rule-{n}, match: {{{match}}}, {effects[n % 3]}}}\n"
+
+
 def permission(rule: Plain) -> str:
     """Cedar has two effects: what asks a person may not run by itself, so it is forbidden."""
     return "permit" if rule.effect == "effect: allow" else "forbid"

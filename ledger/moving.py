@@ -72,7 +72,7 @@ async def move_ledger(
 
                 def arrive(target: Connection) -> Moved:
                     with file.begin() as source:
-                        return _arrive(source, target, machine, at, name, progress)
+                        return _arrive(source, target, machine, at, name=name, progress=progress)
 
                 moved = await connection.run_sync(arrive)
             with file.begin() as source:
@@ -85,7 +85,13 @@ async def move_ledger(
 
 
 def _arrive(
-    source: Connection, target: Connection, machine: Machine, at: datetime, name: str, progress: Progress
+    source: Connection,
+    target: Connection,
+    machine: Machine,
+    at: datetime,
+    *,
+    name: str,
+    progress: Progress,
 ) -> Moved:
     """Bring every row over and say so in every log; or find that this was done, up to its marks."""
     schema_state.check_head(source)

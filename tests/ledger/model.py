@@ -34,7 +34,7 @@ DESKS = {  # Role, hours to answer, seconds to run; a quorum is the policy's.
 }
 AGENT_OWNER = "ann"  # Whose password made every agent.
 BEAT_LIVES = 30 * SECOND  # How long a process that said nothing still counts (M6).
-COVERS = ("day", "month", "1h", "24h")  # Windows of account-wide caps that cover live spend.
+COVERS = ("day", "month", "24h")  # Windows of account-wide caps that cover live spend: of a day or more.
 RUN_BY = 900 * SECOND
 KEY_LIFE = 86_400 * SECOND
 OURS = "one"  # The simulator that answers, and another one that may.

@@ -56,12 +56,10 @@ class Fault:
         if self.kind not in API_KINDS | WEBHOOK_KINDS:
             known = ", ".join(sorted(API_KINDS | WEBHOOK_KINDS))
             raise ValueError(f"fault kind '{self.kind}' is not known, choose one of: {known}")
-        if self.how not in _BREAKS:
+        if self.kind in {"reset", "unreachable"}:
+            self.how = self.kind
+        elif self.how not in _BREAKS:
             raise ValueError(f"how '{self.how}' is not known, choose one of: {', '.join(sorted(_BREAKS))}")
-        if self.kind == "reset":
-            self.how = "reset"
-        if self.kind == "unreachable":
-            self.how = "unreachable"
 
 
 @dataclass

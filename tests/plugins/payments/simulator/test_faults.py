@@ -6,7 +6,7 @@ import httpx
 import pytest
 import stripe
 
-from plugins.payments.simulator.faults import Fault
+from plugins.payments.simulator.faults import API_KINDS, Fault, FaultPlan
 from plugins.payments.simulator.simulator import Simulator
 
 KEY: Any = {"idempotency_key": "call_1:create"}
@@ -130,3 +130,11 @@ def test_a_fault_of_an_unknown_kind_is_refused() -> None:
         Fault("lost")
     with pytest.raises(ValueError, match="how 'slowly' is not known"):
         Fault("lost_after_commit", how="slowly")
+
+
+@pytest.mark.parametrize("kind", sorted(API_KINDS))
+def test_a_stream_gives_each_kind_as_a_script_does(kind: str) -> None:
+    """A fault that cannot be copied would break the stand-in, and pass for a lost answer."""
+    plan, fault = FaultPlan(), Fault(kind)
+    plan.by_seed(1, rate=1.0, faults=[fault])
+    assert plan.take("POST /v1/refunds", API_KINDS) == [fault]

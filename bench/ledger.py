@@ -19,6 +19,7 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -81,7 +82,7 @@ async def postgres(url: str, calls: int) -> list[Result]:
     await administer.execute("DROP DATABASE IF EXISTS bursar_bench")
     await administer.execute("CREATE DATABASE bursar_bench")
     await administer.close()
-    own = url.rsplit("/", 1)[0] + "/bursar_bench"
+    own = urlsplit(url)._replace(path="/bursar_bench").geturl()
     peer = await row_locks(own, calls // 4, 16)
     await administer_tables(own)
     ours = await crowd(own, calls, 16)

@@ -91,9 +91,8 @@ class Providers:
         if name not in self._providers:
             return Readiness(ready=True)
         task = self._running.get(name)
-        if task is None:
+        if task is None or task.done():  # One that has just ended tells of a moment ago, not of now.
             task = self._running[name] = asyncio.create_task(self._measure(name))
-            task.add_done_callback(lambda _done: self._running.pop(name, None))
         return await asyncio.shield(task)
 
     async def check_all(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -24,6 +25,7 @@ class Shop:
         self.answer: Readiness | Exception | None = Readiness(ready=True, identity=GOOD)
         self.asked = 0
         self.heard = asyncio.Event()
+        self.then: Callable[[], None] | None = None  # Called as it answers.
         self.closed = False
 
     async def check(self) -> Readiness:
@@ -36,6 +38,8 @@ class Shop:
             raise self.answer
         await asyncio.sleep(0)  # The other task takes its turn.
         assert self.answer is not None
+        if self.then is not None:
+            self.then()
         return self.answer
 
     async def close(self) -> None:
@@ -140,6 +144,22 @@ async def test_m4_a_question_begun_long_ago_answers_nobody_who_comes_now() -> No
     house.clock += 6
     await house.providers.fresh("shop")
     await slow
+    assert house.shop.asked == 2
+
+
+async def test_m4_a_question_that_ended_in_this_very_turn_answers_nobody_who_comes_after_it() -> None:
+    """M4: the account may have been changed since, and nothing has run in between that could have told."""
+    house = House()
+    later: list[asyncio.Task[Readiness]] = []
+
+    def come() -> None:
+        house.shop.then = None
+        house.clock += 6
+        later.append(asyncio.create_task(house.providers.fresh("shop")))
+
+    house.shop.then = come
+    await house.providers.check("shop")
+    await later[0]
     assert house.shop.asked == 2
 
 

@@ -183,7 +183,7 @@ def _denied(world: World, row: CallRow, decision: Decision, at_us: int) -> Admit
 
 def _admitted(world: World, command: Admission, row: CallRow, judged: Judged, at_us: int) -> Admitted:
     decision = judged.decision
-    caps.reserve(world, row, caps.holds_of(world, command.call, decision))
+    caps.reserve(world, row, caps.holds_of(world, command.call, decision.reserves))
     request = None
     if decision.answer is Answer.REQUIRE_APPROVAL:
         row.state = "awaiting_approval"

@@ -21,19 +21,19 @@ from ledger.meters import (
 from ledger.rows import CallRow, ReservationRow, UsageRow
 from ledger.world import World
 from policy.language import WindowKind
-from policy.model import Call, Decision, Usage
+from policy.model import Call, Reserve, Usage, UsageNeed
 
 ROLLING = WindowKind.ROLLING
 
 
-def holds_of(world: World, call: Call, decision: Decision) -> list[tuple[Reading, int]]:
+def holds_of(world: World, call: Call, bindings: Iterable[Reserve | UsageNeed]) -> list[tuple[Reading, int]]:
     """Return what a call holds.
 
     A reservation per cap that binds it, and what its rules' sums and counts see.
     """
     held = [
         (world.cap_reading(binding), binding.amount)
-        for binding in decision.reserves
+        for binding in bindings
         if binding.window.kind is not WindowKind.CALL
     ]
     rules = () if world.law is None else world.law.rule_meters

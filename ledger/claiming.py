@@ -220,7 +220,7 @@ def _lease(
     call: Call,
     at_us: int,
 ) -> Claimed:
-    caps.fix(world, row, caps.holds_of(world, call, decision), at_us)
+    caps.fix(world, row, caps.holds_of(world, call, decision.reserves), at_us)
     edges.move(world, row, "executing", at_us)
     row.policy_sha256 = decision.policy_sha256 or row.policy_sha256
     row.message = ""

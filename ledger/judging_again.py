@@ -42,13 +42,12 @@ from ledger.commands import ProcessFacts
 from ledger.engines.tx import Tx
 from ledger.gather import gather
 from ledger.judge import Judge, Law, law_of
-from ledger.meters import Reading, booked_on
-from ledger.rows import CallRow, policy_call
+from ledger.rows import CallRow
 from ledger.schema import earnings, known_payees, tool_calls
 from ledger.times import SECOND_US
 from ledger.world import House, World
 from policy.errors import LiveSpendOff, PolicyError
-from policy.language import Answer, Policy, Posture, Scope, WindowKind
+from policy.language import Answer, Policy, Posture, Scope
 from policy.model import Decision, Effect, Needs
 from policy.money import dec_hook
 
@@ -175,7 +174,9 @@ class _Past:
         if fact.state == "denied":
             return
         for world in self._worlds.values():
-            caps.reserve(world, row, _holds(world, row))
+            # What it holds under the policy of this world, whatever that policy thinks of it.
+            call = world.policy_call(row)
+            caps.reserve(world, row, caps.holds_of(world, call, world.needs(row.call_id, call).usage))
             if fact.state == "awaiting_approval":
                 _wait(world, row)
             elif fact.state == "succeeded":  # A local tool's.
@@ -199,14 +200,13 @@ class _Past:
         self.judged += 1
         would = self._decision(self._worlds[_CANDIDATE], row, was)
         if _answer(would) != _answer(was):
-            call = policy_call(row)
             self.otherwise.append(
                 Otherwise(
                     call_id=row.call_id,
                     at_us=row.admitted_at_us,
                     tool=row.tool,
                     agent=row.agent,
-                    effect=call.effect,
+                    effect=then.policy_call(row).effect,
                     was=was,
                     would=would,
                 )
@@ -216,15 +216,16 @@ class _Past:
         """Return what a policy answers to a call; what only the process knew is as its decision shows it."""
         if world.law is None:
             raise AssertionError("a world of the past has a policy")
-        at_us, call = row.admitted_at_us, policy_call(row)
-        self._earn(world, world.needs(row.call_id, call), at_us)
+        at_us, call = row.admitted_at_us, world.policy_call(row)
+        needs = world.needs(row.call_id, call)
+        self._earn(world, needs, at_us)
         provider = call.effect.provider
         process = ProcessFacts(
             live_spend=was.code != LiveSpendOff.code,
             ready={provider: not was.missing},
             missing={provider: was.missing},
         )
-        facts = gather(world, call, world.needs(row.call_id, call), process, at_us, own=None)
+        facts = gather(world, call, needs, process, at_us, own=None)
         facts = structs.replace(facts, twin=was.twin, twin_checked=True)
         return world.judge.decide(world.law.policy, call, facts)
 
@@ -240,19 +241,6 @@ class _Past:
                 and (not project or each.project == project)
                 and each.booked_at_us <= (until_us if each.amount_minor > 0 else at_us)
             )
-
-
-def _holds(world: World, row: CallRow) -> list[tuple[Reading, int]]:
-    """Return what a call holds under the policy of this world, whatever that policy thinks of it."""
-    law = world.law
-    if law is None:
-        return []
-    call = policy_call(row)
-    binding = [
-        need for need in world.needs(row.call_id, call).usage if need.window.kind is not WindowKind.CALL
-    ]
-    held = [(world.cap_reading(need), need.amount) for need in binding]
-    return held + booked_on(law.rule_meters, call, ("sum", "count"))
 
 
 def _wait(world: World, row: CallRow) -> None:

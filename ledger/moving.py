@@ -16,7 +16,6 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.engine import make_url
 
 from ledger import schema_state
-from ledger.audit import merkle
 from ledger.audit.house_kinds import LedgerMoved
 from ledger.audit.stored import StoredSource
 from ledger.audit.verify import verify_account
@@ -144,7 +143,7 @@ def _log_and_check(target: Connection, machine: Machine, marks: Iterable[str], a
             engine_from="sqlite",
             engine_to="postgresql",
             size=head.size,
-            root=merkle.root(merkle.read_frontier(head.frontier)).hex(),
+            root=head.root.hex(),
         )
         world.log(fact, account, MOVER, to_us(at))
         flush(tx, world, machine.sinks)

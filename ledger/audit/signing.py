@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, func, insert, select
 
 from ledger import schema_state
-from ledger.audit import keys, merkle
+from ledger.audit import keys
 from ledger.audit.checkpoint import Checkpoint, ForkFound, SigningKey, check_extends, origin_of, sign
 from ledger.audit.note import VerifierKey
 from ledger.audit.source import StoredHead
@@ -32,7 +32,7 @@ def sign_checkpoint(connection: Connection, account: str, key: SigningKey, folde
     if in_force is not None and VerifierKey.parse(in_force).public != key.public:
         raise keys.KeyRefused(f"the log of {account} is signed by another key since its last rotation")
     last = keys.last_checkpoint(folder, account, head.epoch)
-    made = sign(key, origin, head.size, _root(head), last=last, lookup=lookup)
+    made = sign(key, origin, head.size, head.root, last=last, lookup=lookup)
     if last is None or last.note != made.note:
         keys.keep_checkpoint(folder, account, made, head.epoch)
     previous = connection.scalar(select(func.max(table.c.size)).where(table.c.account_id == account))
@@ -76,7 +76,7 @@ def check_not_forked(connection: Connection, account: str, folder: Path) -> None
     last = keys.last_checkpoint(folder, account, head.epoch)
     if last is not None:
         origin = origin_of(source.instance(account), account, head.epoch)
-        check_extends(last, origin, head.size, _root(head), lookup=source.lookup(account))
+        check_extends(last, origin, head.size, head.root, lookup=source.lookup(account))
 
 
 def _head(source: StoredSource, account: str) -> StoredHead:
@@ -84,7 +84,3 @@ def _head(source: StoredSource, account: str) -> StoredHead:
     if head is None:
         raise ForkFound(f"account {account} has no log")
     return head
-
-
-def _root(head: StoredHead) -> bytes:
-    return merkle.root(merkle.read_frontier(head.frontier))

@@ -7,6 +7,8 @@ source must be one snapshot: a database source reads inside one transaction.
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
 
+from ledger.audit import merkle
+
 Row = Mapping[str, object]
 """A row of a table by column: integers, text, bytes or None."""
 
@@ -61,6 +63,11 @@ class StoredHead(NamedTuple):
     size: int
     epoch: int
     frontier: bytes
+
+    @property
+    def root(self) -> bytes:
+        """Return the root of the tree that it stands for."""
+        return merkle.root(merkle.read_frontier(self.frontier))
 
 
 class Source(Protocol):
